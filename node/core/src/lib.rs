@@ -1,0 +1,3 @@
+//! What a Lapwing node decides: a state machine without IO.
+
+pub mod store;
