@@ -134,6 +134,10 @@ id_type! { public
     /// An operator.
     pub struct OperatorId;
 }
+id_type! { public
+    /// A mediator.
+    pub struct MediatorId;
+}
 id_type! { private
     /// A mailbox, or a mark.
     pub struct MailboxId;
@@ -153,6 +157,10 @@ id_type! { private
 id_type! { private
     /// A user's request in a region's queue.
     pub struct RequestId;
+}
+id_type! { private
+    /// A provider's claim on requests.
+    pub struct ClaimId;
 }
 id_type! { private
     /// A ticket of a claim.

@@ -42,6 +42,7 @@ const DOMAIN_SHORT: &str = "lapwing/v1/seal-short";
 
 crate::wire_code! {
     /// What an envelope is for: one sealed for another purpose does not open.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Purpose {
         /// A user's request, to the region's providers.
         1 => Request,

@@ -2,6 +2,7 @@
 
 crate::wire_code! {
     /// The size of an envelope or blob in all: suite byte, encapsulated key and tag included.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum SizeClass {
         /// 4 KiB: all ordinary booking traffic.
         1 => Small,

@@ -197,11 +197,12 @@ macro_rules! wire_enum {
 
 /// Declares an enum without payloads that is encoded as a bare number.
 ///
-/// The derives (`Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash`) are the macro's.
+/// It must derive `Clone` and `Copy`.
 ///
 /// ```
 /// lapwing_protocol::wire_code! {
 ///     /// A colour.
+///     #[derive(Clone, Copy, Debug, PartialEq)]
 ///     pub enum Colour {
 ///         /// Red.
 ///         1 => Red,
@@ -221,7 +222,6 @@ macro_rules! wire_code {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         $vis enum $name {
             $( $(#[$vmeta])* $variant ),*
         }
