@@ -48,7 +48,7 @@ if ! pinned "$deny"; then
 		# Lightly optimised: it reads a few hundred manifests, and its build is waited for.
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
 			CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
-			cargo install cargo-deny --version "=$DENY_VERSION" --locked --quiet --root "$tools" --no-track ||
+			cargo install cargo-deny --version "=$DENY_VERSION" --locked --quiet --root "$tools" --force ||
 			refuse "cargo-deny $DENY_VERSION did not build: cargo install cargo-deny --version =$DENY_VERSION --locked"
 	fi
 fi
