@@ -1,0 +1,522 @@
+//! Items: everything that holders keep and exchange, under one roof.
+//!
+//! An item is checked once, by itself and against the chain of trust ([`check`]); what depends on what a
+//! holder has stored (was the mailbox opened? is the ticket spent?) the node core decides.
+//! See `docs/spec/items.md`.
+
+use std::sync::Arc;
+
+use crate::bounded::Bytes;
+use crate::codec::{from_bytes, to_bytes};
+use crate::cose::{Record, Verified, parse};
+use crate::hash::{hash, work_bits};
+use crate::id::{ItemId, MailboxId, NodeId, RegionId, TicketId};
+use crate::mailbox::{
+    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, Opening, Spend, TicketAuth, WriteAuth, Writers, ticket_slot,
+    write_message, write_work,
+};
+use crate::problem::Problem;
+use crate::queue::{Admission, LockGrant, QueueEntry, Release, Request, TicketGrant};
+use crate::time::Hour;
+use crate::token::PriorityToken;
+use crate::trust::TrustView;
+use crate::{wire_code, wire_struct};
+
+/// Most bytes of an item's body.
+pub const MAX_ITEM: usize = MAX_BLOB_WRITE;
+
+wire_code! {
+    /// The kinds of items.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum ItemKind {
+        /// A COSE [`Opening`].
+        1 => Opening,
+        /// A COSE [`Admission`], placed by the inbox that it opens.
+        2 => Admission,
+        /// A [`BlobWrite`].
+        3 => Blob,
+        /// A COSE [`Deletion`].
+        4 => Deletion,
+        /// A COSE [`MarkState`].
+        5 => Mark,
+        /// A [`QueueEntry`], placed by its region.
+        6 => Entry,
+        /// A COSE [`TicketGrant`], placed by its region.
+        7 => Ticket,
+        /// A COSE [`Spend`] with its region, placed by the region: see [`PlacedSpend`].
+        8 => Spend,
+        /// A COSE [`LockGrant`], placed by its region.
+        9 => Lock,
+        /// A COSE [`Release`], placed by its region.
+        10 => Release,
+    }
+}
+
+wire_struct! {
+    /// An item as it travels.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ItemBytes {
+        /// The hour in which its coordinator stamped it.
+        pub stamp: Hour,
+        /// Its kind.
+        pub kind: ItemKind,
+        /// Its bytes, as the kind says.
+        pub body: Bytes<MAX_ITEM>,
+    }
+}
+
+wire_struct! {
+    /// A spend as the region's holders keep it: with one grant, which names region and key.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PlacedSpend {
+        /// One COSE [`TicketGrant`] of the ticket.
+        pub grant: Bytes<768>,
+        /// The COSE [`Spend`].
+        pub spend: Bytes<640>,
+    }
+}
+
+/// A blob that was checked: its writer had the right to write to that slot.
+#[derive(Clone, Debug)]
+pub struct CheckedBlob {
+    write: BlobWrite,
+    id: MailboxId,
+    ticket: Option<CheckedTicket>,
+}
+
+impl CheckedBlob {
+    /// The write.
+    pub fn write(&self) -> &BlobWrite {
+        &self.write
+    }
+    /// The mailbox's id.
+    pub fn mailbox(&self) -> MailboxId {
+        self.id
+    }
+    /// The ticket it was paid with, if so.
+    pub fn ticket(&self) -> Option<&CheckedTicket> {
+        self.ticket.as_ref()
+    }
+}
+
+/// A ticket with grants of enough holders.
+#[derive(Clone, Debug)]
+pub struct CheckedTicket {
+    grants: Vec<Verified<TicketGrant>>,
+    spend: Option<Verified<Spend>>,
+}
+
+impl CheckedTicket {
+    /// The grants, by distinct holders; at least the write quorum.
+    pub fn grants(&self) -> &[Verified<TicketGrant>] {
+        &self.grants
+    }
+    /// The grant that speaks for all: they agree in everything but holder and lapse.
+    pub fn grant(&self) -> &Verified<TicketGrant> {
+        &self.grants[0]
+    }
+    /// The ticket's id.
+    pub fn id(&self) -> TicketId {
+        self.grant().ticket()
+    }
+    /// The spend, where the ticket paid for a write.
+    pub fn spend(&self) -> Option<&Verified<Spend>> {
+        self.spend.as_ref()
+    }
+}
+
+/// A queue entry whose token, request and admission were checked and fit together.
+#[derive(Clone, Debug)]
+pub struct CheckedEntry {
+    admission: Verified<Admission>,
+    request: CheckedRequest,
+}
+
+impl CheckedEntry {
+    /// The admission.
+    pub fn admission(&self) -> &Verified<Admission> {
+        &self.admission
+    }
+    /// The request.
+    pub fn request(&self) -> &Verified<Request> {
+        &self.request.request
+    }
+    /// The token.
+    pub fn token(&self) -> &Verified<PriorityToken> {
+        &self.request.token
+    }
+}
+
+/// A request that is signed by the key of a token that a node of the roster issued.
+#[derive(Clone, Debug)]
+pub struct CheckedRequest {
+    request: Verified<Request>,
+    token: Verified<PriorityToken>,
+}
+
+impl CheckedRequest {
+    /// The request.
+    pub fn request(&self) -> &Verified<Request> {
+        &self.request
+    }
+    /// The token.
+    pub fn token(&self) -> &Verified<PriorityToken> {
+        &self.token
+    }
+}
+
+/// A spend with the grant that says where it belongs.
+#[derive(Clone, Debug)]
+pub struct CheckedSpend {
+    grant: Verified<TicketGrant>,
+    spend: Verified<Spend>,
+}
+
+impl CheckedSpend {
+    /// One grant of the ticket.
+    pub fn grant(&self) -> &Verified<TicketGrant> {
+        &self.grant
+    }
+    /// The spend.
+    pub fn spend(&self) -> &Verified<Spend> {
+        &self.spend
+    }
+}
+
+/// What an item says, checked.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A mailbox or mark was opened.
+    Opening(Verified<Opening>),
+    /// A request was admitted, and its inbox opened.
+    Admission(Verified<Admission>),
+    /// A blob.
+    Blob(CheckedBlob),
+    /// A deletion.
+    Deletion(Verified<Deletion>),
+    /// A mark's state.
+    Mark(Verified<MarkState>),
+    /// A request in its queue.
+    Entry(CheckedEntry),
+    /// One holder's grant of a ticket.
+    Ticket(Verified<TicketGrant>),
+    /// A ticket was spent.
+    Spend(CheckedSpend),
+    /// One holder's grant of a booking lock.
+    Lock(Verified<LockGrant>),
+    /// A booking lock was freed; the core checks that its signer may.
+    Release(Verified<Release>),
+}
+
+/// An item that was checked.
+#[derive(Clone, Debug)]
+pub struct CheckedItem {
+    id: ItemId,
+    stamp: Hour,
+    item: Item,
+    body: Arc<[u8]>,
+}
+
+impl CheckedItem {
+    /// The item's id: a hash of kind and body.
+    pub fn id(&self) -> ItemId {
+        self.id
+    }
+    /// The hour in which it was stamped.
+    pub fn stamp(&self) -> Hour {
+        self.stamp
+    }
+    /// What it says.
+    pub fn item(&self) -> &Item {
+        &self.item
+    }
+    /// Its bytes.
+    pub fn body(&self) -> &Arc<[u8]> {
+        &self.body
+    }
+    /// Its kind.
+    pub fn kind(&self) -> ItemKind {
+        match self.item {
+            Item::Opening(_) => ItemKind::Opening,
+            Item::Admission(_) => ItemKind::Admission,
+            Item::Blob(_) => ItemKind::Blob,
+            Item::Deletion(_) => ItemKind::Deletion,
+            Item::Mark(_) => ItemKind::Mark,
+            Item::Entry(_) => ItemKind::Entry,
+            Item::Ticket(_) => ItemKind::Ticket,
+            Item::Spend(_) => ItemKind::Spend,
+            Item::Lock(_) => ItemKind::Lock,
+            Item::Release(_) => ItemKind::Release,
+        }
+    }
+    /// The id by which its holders are found.
+    pub fn placement(&self) -> [u8; 32] {
+        match &self.item {
+            Item::Opening(o) => *o.place.id().as_bytes(),
+            Item::Admission(a) => *a.inbox.as_bytes(),
+            Item::Blob(b) => *b.id.as_bytes(),
+            Item::Deletion(d) => *d.mailbox.id().as_bytes(),
+            Item::Mark(m) => *m.mark.id().as_bytes(),
+            Item::Entry(e) => *e.admission.region.as_bytes(),
+            Item::Ticket(t) => *t.region.as_bytes(),
+            Item::Spend(s) => *s.grant.region.as_bytes(),
+            Item::Lock(l) => *l.region.as_bytes(),
+            Item::Release(r) => *r.region.as_bytes(),
+        }
+    }
+    /// The item as it travels.
+    pub fn to_wire(&self) -> ItemBytes {
+        // A checked body came in through the same bound.
+        ItemBytes { stamp: self.stamp, kind: self.kind(), body: Bytes::truncated(&self.body) }
+    }
+    /// The same item with another stamp: the earlier of two wins wherever replicas meet.
+    pub fn restamped(&self, stamp: Hour) -> Self {
+        CheckedItem { stamp, ..self.clone() }
+    }
+}
+
+/// The id of an item: a hash of its kind and body.
+pub fn item_id(kind: ItemKind, body: &[u8]) -> ItemId {
+    ItemId::from_bytes(hash("lapwing/v1/item", &(kind, *blake3::hash(body).as_bytes())))
+}
+
+/// Checks an item by itself and against the chain of trust.
+///
+/// # Errors
+/// The [`Problem`] of the first check that fails.
+pub fn check(bytes: &ItemBytes, trust: &TrustView) -> Result<CheckedItem, Problem> {
+    let body: &[u8] = &bytes.body;
+    let item = match bytes.kind {
+        ItemKind::Opening => Item::Opening(check_opening(body, trust)?),
+        ItemKind::Admission => Item::Admission(check_admission(body, trust)?),
+        ItemKind::Blob => Item::Blob(check_blob(body, trust)?),
+        ItemKind::Deletion => {
+            let d = parse::<Deletion>(body)?;
+            let key = d.unverified().mailbox.read;
+            Item::Deletion(d.verify(&key)?)
+        }
+        ItemKind::Mark => {
+            let m = parse::<MarkState>(body)?;
+            let key = m.unverified().mark.key;
+            Item::Mark(m.verify(&key)?)
+        }
+        ItemKind::Entry => Item::Entry(check_entry(body, trust)?),
+        ItemKind::Ticket => Item::Ticket(check_grant(body, trust)?),
+        ItemKind::Spend => Item::Spend(check_spend(body, trust)?),
+        ItemKind::Lock => Item::Lock(by_node(body, trust, |g: &LockGrant| (g.holder, Some(g.region)))?),
+        ItemKind::Release => Item::Release(parse::<Release>(body)?.verify_self()?),
+    };
+    Ok(CheckedItem { id: item_id(bytes.kind, body), stamp: bytes.stamp, item, body: Arc::from(body) })
+}
+
+/// Checks a statement that a node signed; where it speaks for a region it must be a holder of it.
+fn by_node<T: Record>(
+    bytes: &[u8],
+    trust: &TrustView,
+    who: impl Fn(&T) -> (NodeId, Option<RegionId>),
+) -> Result<Verified<T>, Problem> {
+    let signed = parse::<T>(bytes)?;
+    let (node, region) = who(signed.unverified());
+    let key = *trust.node_key(&node).ok_or(Problem::WrongSigner)?;
+    if let Some(region) = region
+        && !trust.was_holder(region.as_bytes(), &node)
+    {
+        return Err(Problem::NotHolder);
+    }
+    Ok(signed.verify(&key)?)
+}
+
+fn check_opening(bytes: &[u8], trust: &TrustView) -> Result<Verified<Opening>, Problem> {
+    let opening = by_node(bytes, trust, |o: &Opening| (o.node, None))?;
+    let params = trust.params().ok_or(Problem::NotReady)?;
+    if opening.serial >= params.openings_per_day {
+        return Err(Problem::CapReached);
+    }
+    Ok(opening)
+}
+
+fn check_admission(bytes: &[u8], trust: &TrustView) -> Result<Verified<Admission>, Problem> {
+    by_node(bytes, trust, |a: &Admission| (a.issuer, None))
+}
+
+/// Checks one holder's grant of a ticket.
+///
+/// # Errors
+/// Malformed, wrongly signed, or not by a holder of the region.
+pub fn check_grant(bytes: &[u8], trust: &TrustView) -> Result<Verified<TicketGrant>, Problem> {
+    by_node(bytes, trust, |g: &TicketGrant| (g.holder, Some(g.region)))
+}
+
+/// Checks a request: token by its issuer's key, request by the token's key, the inbox written by ticket.
+///
+/// # Errors
+/// The [`Problem`] of the first check that fails.
+pub fn check_request(bytes: &[u8], trust: &TrustView) -> Result<CheckedRequest, Problem> {
+    let request = parse::<Request>(bytes)?;
+    let token = by_node(&request.unverified().token, trust, |t: &PriorityToken| (t.issuer, None))?;
+    let request = request.verify(&token.key)?;
+    if request.inbox.writers != Writers::Tickets {
+        return Err(Problem::OutOfBounds);
+    }
+    if request.envelope.len() != crate::queue::MAX_REQUEST_ENVELOPE {
+        return Err(Problem::WrongSize);
+    }
+    Ok(CheckedRequest { request, token })
+}
+
+fn check_entry(bytes: &[u8], trust: &TrustView) -> Result<CheckedEntry, Problem> {
+    let entry: QueueEntry = from_bytes(bytes, MAX_ITEM)?;
+    let admission = check_admission(&entry.admission, trust)?;
+    let request = check_request(&entry.request, trust)?;
+    CheckedEntry::fit(admission, request)
+}
+
+impl CheckedEntry {
+    /// Puts a request and its admission together.
+    ///
+    /// # Errors
+    /// [`Problem::BrokenChain`] where they do not belong together.
+    pub fn fit(admission: Verified<Admission>, request: CheckedRequest) -> Result<Self, Problem> {
+        let fits = admission.issuer == request.token.issuer
+            && admission.token == request.token.id()
+            && admission.request == request_id(&request.request)
+            && admission.region == request.request.region
+            && admission.inbox == request.request.inbox.id();
+        if !fits {
+            return Err(Problem::BrokenChain);
+        }
+        Ok(CheckedEntry { admission, request })
+    }
+}
+
+/// The id of a request: its record id, as a private id.
+pub fn request_id(request: &Verified<Request>) -> crate::id::RequestId {
+    crate::id::RequestId::from_bytes(*request.id().as_bytes())
+}
+
+/// Checks the grants of one ticket: enough distinct holders that agree.
+///
+/// # Errors
+/// [`Problem::BadTicket`], or why a grant is not one.
+pub fn check_ticket<'a>(
+    grants: impl IntoIterator<Item = &'a [u8]>,
+    trust: &TrustView,
+) -> Result<CheckedTicket, Problem> {
+    let mut found: Vec<Verified<TicketGrant>> = Vec::new();
+    for bytes in grants {
+        let grant = check_grant(bytes, trust)?;
+        if let Some(first) = found.first() {
+            let same = first.region == grant.region
+                && first.request == grant.request
+                && first.claim == grant.claim
+                && first.key == grant.key
+                && first.inbox == grant.inbox
+                && first.expires == grant.expires;
+            if !same || found.iter().any(|g| g.holder == grant.holder) {
+                return Err(Problem::BadTicket);
+            }
+        }
+        found.push(grant);
+    }
+    if found.is_empty() || found.len() < trust.write_quorum() {
+        return Err(Problem::BadTicket);
+    }
+    Ok(CheckedTicket { grants: found, spend: None })
+}
+
+fn check_blob(bytes: &[u8], trust: &TrustView) -> Result<CheckedBlob, Problem> {
+    let write: BlobWrite = from_bytes(bytes, MAX_BLOB_WRITE)?;
+    check_blob_write(write, trust)
+}
+
+/// Checks a write: size, slot, and the right to write there.
+///
+/// # Errors
+/// The [`Problem`] of the first check that fails.
+pub fn check_blob_write(write: BlobWrite, trust: &TrustView) -> Result<CheckedBlob, Problem> {
+    if write.blob.len() != write.mailbox.size.bytes() {
+        return Err(Problem::WrongSize);
+    }
+    if !write.mailbox.slots.contains(write.slot) {
+        return Err(Problem::WrongSlot);
+    }
+    let id = write.mailbox.id();
+    let ticket = match (&write.mailbox.writers, &write.auth) {
+        (Writers::Keys(keys), WriteAuth::Key(signature)) => {
+            let index = (write.slot as usize).checked_rem(keys.len()).ok_or(Problem::WrongSlot)?;
+            let key = keys.get(index).ok_or(Problem::WrongSlot)?;
+            key.verify(&write_message(&id, write.slot, &write.blob), signature)
+                .map_err(|_| Problem::BadSignature)?;
+            None
+        }
+        (Writers::Tickets, WriteAuth::Ticket(auth)) => Some(check_ticket_auth(&write, &id, auth, trust)?),
+        (Writers::Work(bits), WriteAuth::Work(nonce)) => {
+            let work = write_work(&write_message(&id, write.slot, &write.blob), *nonce);
+            if work_bits(&work) < u32::from(*bits) {
+                return Err(Problem::WorkMissing);
+            }
+            None
+        }
+        _ => return Err(Problem::WrongSigner),
+    };
+    Ok(CheckedBlob { write, id, ticket })
+}
+
+fn check_ticket_auth(
+    write: &BlobWrite,
+    id: &MailboxId,
+    auth: &TicketAuth,
+    trust: &TrustView,
+) -> Result<CheckedTicket, Problem> {
+    let mut ticket = check_ticket(auth.grants.iter().map(|g| &**g), trust)?;
+    let grant = ticket.grant();
+    let spend = parse::<Spend>(&auth.spend)?.verify(&grant.key)?;
+    let fits = spend.request == grant.request
+        && spend.ticket == grant.ticket()
+        && spend.expires == grant.expires
+        && spend.mailbox == *id
+        && grant.inbox == *id
+        && spend.blob == *blake3::hash(&write.blob).as_bytes();
+    if !fits {
+        return Err(Problem::BadTicket);
+    }
+    if write.slot != ticket_slot(&spend.ticket) {
+        return Err(Problem::WrongSlot);
+    }
+    ticket.spend = Some(spend);
+    Ok(ticket)
+}
+
+fn check_spend(bytes: &[u8], trust: &TrustView) -> Result<CheckedSpend, Problem> {
+    let placed: PlacedSpend = from_bytes(bytes, MAX_ITEM)?;
+    let grant = check_grant(&placed.grant, trust)?;
+    let spend = parse::<Spend>(&placed.spend)?.verify(&grant.key)?;
+    let fits = spend.request == grant.request
+        && spend.ticket == grant.ticket()
+        && spend.mailbox == grant.inbox
+        && spend.expires == grant.expires;
+    if !fits {
+        return Err(Problem::BadTicket);
+    }
+    Ok(CheckedSpend { grant, spend })
+}
+
+/// Makes an item of bytes that this node has just made or checked, by checking them like anybody else's.
+///
+/// # Errors
+/// As [`check`]; [`Problem::TooLarge`] above [`MAX_ITEM`].
+pub fn make(kind: ItemKind, body: &[u8], stamp: Hour, trust: &TrustView) -> Result<CheckedItem, Problem> {
+    let body = Bytes::try_from(body.to_vec()).map_err(|_| Problem::TooLarge)?;
+    check(&ItemBytes { stamp, kind, body }, trust)
+}
+
+/// The body of a [`PlacedSpend`] for the spend that paid for a write.
+pub fn placed_spend(ticket: &CheckedTicket) -> Option<Vec<u8>> {
+    let spend = ticket.spend()?;
+    let placed = PlacedSpend {
+        grant: Bytes::try_from(ticket.grant().bytes().to_vec()).ok()?,
+        spend: Bytes::try_from(spend.bytes().to_vec()).ok()?,
+    };
+    Some(to_bytes(&placed))
+}
+
