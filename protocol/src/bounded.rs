@@ -255,3 +255,23 @@ impl<const MAX: usize> Wire for Text<MAX> {
         Ok(Self::try_from(d.text(MAX)?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_hold_for_whoever_makes_one() {
+        let mut list = List::<u8, 2>::try_from(vec![1]).unwrap();
+        assert_eq!(list.push(2), Ok(()));
+        assert_eq!(list.push(3), Err(BoundError::TooLong { max: 2 }));
+        assert_eq!(&*list, [1, 2]);
+        assert!(List::<u8, 2>::try_from(vec![1, 2, 3]).is_err());
+        assert!(Bytes::<2>::try_from(b"abc".as_slice()).is_err());
+        assert!(Text::<2>::try_from("abc").is_err());
+        // Bytes count, not characters.
+        assert!(Text::<3>::try_from("üü").is_err());
+        assert_eq!(Text::<3>::try_from("a\r"), Err(BoundError::Control));
+        assert!(Text::<3>::try_from("a\n\t").is_ok());
+    }
+}

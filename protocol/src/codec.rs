@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use cbor4ii::core::{
     dec::{self, Decode, Read, Reference},
     enc::{self, Encode},
-    error::DecodeError as CborError,
+    error::{DecodeError as CborError, Len},
     marker, types,
 };
 
@@ -220,7 +220,11 @@ fn refused(e: CborError<Infallible>) -> DecodeError {
     match e {
         CborError::Eof { .. } | CborError::RequireBorrowed { .. } => DecodeError::Truncated,
         CborError::RequireUtf8 { .. } => DecodeError::Utf8,
-        CborError::RequireLength { .. } => DecodeError::NotCanonical,
+        CborError::RequireLength {
+            found: Len::Indefinite,
+            ..
+        } => DecodeError::NotCanonical,
+        CborError::RequireLength { .. } => DecodeError::Truncated,
         CborError::CastOverflow { .. } | CborError::ArithmeticOverflow { .. } => {
             DecodeError::OutOfBounds { what: "integer" }
         }
@@ -384,3 +388,6 @@ impl<'a> Decoder<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -362,6 +362,23 @@ impl<T: Record> Signed<T> {
     }
 }
 
+/// Signs a record and keeps it as one whose signature holds.
+#[must_use]
+pub fn sign_verified<T: Record + Clone>(record: &T, key: &SigningKey) -> Verified<T> {
+    let bytes = sign(record, key);
+    let payload = payload_of(record);
+    Verified {
+        value: record.clone(),
+        id: record_hash(&bytes),
+        payload_hash: *blake3::hash(&payload).as_bytes(),
+        bytes: Arc::from(bytes),
+        signers: Signers {
+            first: key.verifying_key(),
+            others: Vec::new(),
+        },
+    }
+}
+
 /// A record whose signature was checked. Only this module makes one.
 #[derive(Clone, Debug)]
 pub struct Verified<T> {
@@ -423,3 +440,6 @@ impl<T> Deref for Verified<T> {
         &self.value
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,3 +44,39 @@ pub fn work_bits(hash: &[u8; 32]) -> u32 {
     }
     bits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_and_boundaries_separate() {
+        let a = hash("lapwing/v1/a", &([1_u8; 2], [2_u8; 1]));
+        assert_ne!(a, hash("lapwing/v1/b", &([1_u8; 2], [2_u8; 1])));
+        let joined: [u8; 3] = [1, 1, 2];
+        assert_ne!(a, hash("lapwing/v1/a", &joined));
+        assert_eq!(
+            a,
+            blake3::derive_key("lapwing/v1/a", b"\x82\x42\x01\x01\x41\x02")
+        );
+    }
+
+    #[test]
+    fn a_record_is_hashed_plainly() {
+        // The empty input of BLAKE3's own test vectors.
+        assert_eq!(
+            record_hash(b"").to_hex(),
+            "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
+    }
+
+    #[test]
+    fn work_is_leading_zero_bits() {
+        let mut h = [0xff; 32];
+        assert_eq!(work_bits(&h), 0);
+        h[0] = 0;
+        h[1] = 0x10;
+        assert_eq!(work_bits(&h), 11);
+        assert_eq!(work_bits(&[0; 32]), 256);
+    }
+}

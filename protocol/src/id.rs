@@ -54,19 +54,19 @@ macro_rules! id_type {
         impl $name {
             /// The id of these bytes.
             #[must_use]
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+            $vis const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
             /// The 32 bytes.
             #[must_use]
-            pub const fn as_bytes(&self) -> &[u8; 32] {
+            $vis const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
 
             /// 64 lowercase hex digits.
             #[must_use]
-            pub fn to_hex(&self) -> ::std::string::String {
+            $vis fn to_hex(&self) -> ::std::string::String {
                 $crate::id::to_hex(&self.0)
             }
         }
@@ -178,5 +178,43 @@ id_type! { private
 impl From<&crate::key::VerifyingKey> for NodeId {
     fn from(key: &crate::key::VerifyingKey) -> Self {
         Self(*key.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
+    #[test]
+    fn public_ids_print_and_private_ids_do_not() {
+        let region = RegionId::from_bytes([7; 32]);
+        assert_eq!(region.to_string(), TEXT);
+        assert_eq!(format!("{region:?}"), format!("RegionId({TEXT})"));
+        let mailbox = MailboxId::from_bytes([7; 32]);
+        assert_eq!(format!("{mailbox:?}"), "MailboxId(redacted)");
+        assert_eq!(format!("{mailbox:#?}"), "MailboxId(redacted)");
+        assert_eq!(
+            format!("{:?}", TokenId::from_bytes([7; 32])),
+            "TokenId(redacted)"
+        );
+        assert_eq!(mailbox.to_hex(), TEXT);
+    }
+
+    #[test]
+    fn an_id_has_one_text() {
+        assert_eq!(TEXT.parse(), Ok(MailboxId::from_bytes([7; 32])));
+        let capitals = TEXT.replace('7', "A");
+        assert_eq!(capitals.parse::<RegionId>(), Err(ParseIdError::NotHex));
+        assert_eq!(TEXT[1..].parse::<RegionId>(), Err(ParseIdError::Length));
+        assert_eq!(
+            format!("{TEXT}0").parse::<RegionId>(),
+            Err(ParseIdError::Length)
+        );
+        assert_eq!(
+            "ü".repeat(32).parse::<RegionId>(),
+            Err(ParseIdError::NotHex)
+        );
     }
 }

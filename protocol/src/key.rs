@@ -319,3 +319,6 @@ impl Wire for SealingKey {
         Ok(Self::from_bytes(&d.byte_array()?)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

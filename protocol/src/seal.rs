@@ -281,3 +281,6 @@ pub fn short_open(
     let info = info(DOMAIN_SHORT, purpose, binding, key_version);
     raw_open(secret, &info, aad, sealed)
 }
+
+#[cfg(test)]
+mod tests;

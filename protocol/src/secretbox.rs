@@ -111,3 +111,48 @@ pub fn unlock(
         .map(Zeroizing::new)
         .map_err(|_| BoxError::Unlock)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn unlocks_with_the_same_key_and_context_only() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let locked = lock(&[1; 32], "node key", b"secret", &mut rng).unwrap();
+        assert_eq!(locked.len(), 6 + OVERHEAD);
+        assert_eq!(*unlock(&[1; 32], "node key", &locked).unwrap(), b"secret");
+        assert_eq!(unlock(&[2; 32], "node key", &locked), Err(BoxError::Unlock));
+        assert_eq!(unlock(&[1; 32], "epoch", &locked), Err(BoxError::Unlock));
+        for at in 1..locked.len() {
+            let mut altered = locked.clone();
+            altered[at] ^= 1;
+            assert_eq!(
+                unlock(&[1; 32], "node key", &altered),
+                Err(BoxError::Unlock)
+            );
+        }
+        let mut altered = locked.clone();
+        altered[0] = 2;
+        assert_eq!(
+            unlock(&[1; 32], "node key", &altered),
+            Err(BoxError::Version(2))
+        );
+        assert_eq!(unlock(&[1; 32], "node key", b""), Err(BoxError::Truncated));
+        assert_eq!(
+            unlock(&[1; 32], "node key", &locked[..20]),
+            Err(BoxError::Truncated)
+        );
+        assert_eq!(
+            unlock(&[1; 32], "node key", &locked[..30]),
+            Err(BoxError::Unlock)
+        );
+        // Fresh nonce, other bytes.
+        assert_ne!(
+            lock(&[1; 32], "node key", b"secret", &mut rng).unwrap(),
+            locked
+        );
+    }
+}

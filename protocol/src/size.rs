@@ -37,3 +37,18 @@ impl SizeClass {
         Self::ALL.iter().copied().find(|c| len == c.bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes() {
+        assert_eq!(SizeClass::for_len(0), Some(SizeClass::Small));
+        assert_eq!(SizeClass::for_len(4096), Some(SizeClass::Small));
+        assert_eq!(SizeClass::for_len(4097), Some(SizeClass::Medium));
+        assert_eq!(SizeClass::for_len(65537), None);
+        assert_eq!(SizeClass::exact(16384), Some(SizeClass::Medium));
+        assert_eq!(SizeClass::exact(16383), None);
+    }
+}

@@ -260,3 +260,37 @@ impl Millis {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Time::new(u64::MAX), Time::MAX);
+        assert_eq!(Time::MAX.plus(Seconds::new(1)), Time::MAX);
+        assert_eq!(Time::MAX.checked_plus(Seconds::new(1)), None);
+        assert_eq!(Time::ZERO.minus(Seconds::DAY), Time::ZERO);
+        assert_eq!(Time::ZERO.since(Time::MAX), Seconds::ZERO);
+        assert_eq!(Time::MAX.since(Time::ZERO), Seconds::MAX);
+        assert_eq!(Day::MAX.start(), Time::MAX);
+        assert_eq!(Day::MAX.plus(1), Day::MAX);
+        assert_eq!(Seconds::days(u32::MAX), Seconds::MAX);
+        assert_eq!(Millis::new(u64::MAX).plus(Seconds::MAX).get(), u64::MAX);
+        assert_eq!(Millis::new(u64::MAX).time(), Time::MAX);
+    }
+
+    #[test]
+    fn days_and_hours() {
+        let t = Time::new(86_400 * 3 + 3_600 * 2 + 59);
+        assert_eq!(t.day(), Day::new(3));
+        assert_eq!(t.hour(), Hour::new(74));
+        assert_eq!(
+            t.day().plus(1).start().since(t),
+            Seconds::new(86_400 - 7_259)
+        );
+        assert_eq!(t.hour().start(), Time::new(86_400 * 3 + 7_200));
+        assert_eq!(Time::MAX.day().start().day(), Time::MAX.day());
+        assert_eq!(t.millis().plus_millis(999).time(), t);
+    }
+}

@@ -228,17 +228,17 @@ macro_rules! wire_code {
 
         impl $name {
             /// Every variant, in the order of declaration.
-            pub const ALL: &'static [Self] = &[ $( Self::$variant ),* ];
+            $vis const ALL: &'static [Self] = &[ $( Self::$variant ),* ];
 
             /// The number on the wire.
             #[must_use]
-            pub const fn code(self) -> u64 {
+            $vis const fn code(self) -> u64 {
                 match self { $( Self::$variant => $code ),* }
             }
 
             /// The variant of that number, if there is one.
             #[must_use]
-            pub const fn from_code(code: u64) -> ::core::option::Option<Self> {
+            $vis const fn from_code(code: u64) -> ::core::option::Option<Self> {
                 match code {
                     $( $code => ::core::option::Option::Some(Self::$variant), )*
                     _ => ::core::option::Option::None,
