@@ -65,7 +65,7 @@ pub fn lock<R: CryptoRng + ?Sized>(
     }
     let mut nonce = [0; NONCE];
     rng.fill_bytes(&mut nonce);
-    let ciphertext = XChaCha20Poly1305::new(&(*key).into())
+    let ciphertext = XChaCha20Poly1305::new(key.into())
         .encrypt(
             &nonce.into(),
             Payload {
@@ -100,7 +100,7 @@ pub fn unlock(
     let (nonce, ciphertext) = rest
         .split_first_chunk::<NONCE>()
         .ok_or(BoxError::Truncated)?;
-    XChaCha20Poly1305::new(&(*key).into())
+    XChaCha20Poly1305::new(key.into())
         .decrypt(
             &(*nonce).into(),
             Payload {

@@ -10,8 +10,9 @@
 use std::sync::Arc;
 
 use super::{
-    CoseError, MAX_PAYLOAD, OVERHEAD, Record, Sign1, Signers, Verified, payload_of, payload_type,
-    read_payload, sig_structure, sign_payload,
+    CoseError, MAX_PAYLOAD, OVERHEAD, Record, Signers, Verified,
+    envelope::{Sign1, sig_structure, sign_payload},
+    payload_of, payload_type, read_payload,
 };
 use crate::{
     codec::{DecodeError, Decoder, Encoder},

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{envelope::PROTECTED_LEN, *};
 use crate::{bounded::Text, time::Time};
 
 crate::wire_struct! {
@@ -122,6 +122,19 @@ proptest! {
 fn the_example_of_the_specification() {
     let bytes = sign(&note("hello"), &key(1));
     assert_eq!(bytes, by_hand(&key(1)));
+    assert_eq!(
+        data_encoding::HEXLOWER.encode(&bytes),
+        concat!(
+            "d2845826a201270458208a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c",
+            "a050821903e8826568656c6c6f1a6b49d2005840",
+            "21b2149beceb3f77008229dfabfd79303119ade55bcda35b22efa28fee7d1996",
+            "e2bcb99c85a6b3ee02181a1f04af46aed90f1c8a205c776151b70ca274e2ae0c",
+        )
+    );
+    assert_eq!(
+        record_hash(&bytes).to_hex(),
+        "59805cde2e08516dc82e90764908c06114958d7c5a1ae1fe9b1f385e791f4d28"
+    );
 }
 
 #[test]

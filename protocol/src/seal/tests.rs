@@ -67,6 +67,17 @@ fn rfc_9180_a_2_1() {
     );
 }
 
+#[test]
+fn the_example_of_the_specification() {
+    let expected = [
+        b"\x84\x6flapwing/v1/seal\x02\x58\x20".as_slice(),
+        &[9; 32],
+        b"\x03",
+    ]
+    .concat();
+    assert_eq!(info(DOMAIN, Purpose::Offer, &[9; 32], 3), expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
