@@ -12,7 +12,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 /// The longest key that may be stored, in bytes. [`prefix_end`] counts on it.
-pub const MAX_KEY_BYTES: usize = 1024;
+pub const MAX_KEY_BYTES: usize = 256;
 
 /// A key with its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -29,7 +29,11 @@ pub enum ReadError {
     Unavailable,
 }
 
-/// Ordered reads of durable state.
+/// Ordered reads of what is stored.
+///
+/// A read may see a commit that is still on its way to the disk, and a scan that
+/// runs beside a commit may see part of it. Whoever hands over commits reads
+/// through an [`Overlay`], which hides both.
 pub trait Reader: Send + Sync {
     /// The value under `key`; `None` when there is none.
     ///

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::Engine;
 use crate::layout::{sync_dir, sync_tree};
-use crate::parts::{self, FORMAT_KEY, Head, Kind, SEQUENCE_KEY};
+use crate::parts::{self, FORMAT_KEY, Head, Kind, Long, STATE_KEY};
 use crate::quiet::quietly;
+use crate::state::{Digest, State};
 
 /// The format version that this release writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -36,7 +37,7 @@ impl Data {
         quietly(|| {
             let mut batch = sled::Batch::default();
             batch.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice());
-            batch.insert(SEQUENCE_KEY, 0u64.to_be_bytes().as_slice());
+            batch.insert(STATE_KEY, &State::default().encode());
             data.tree.apply_batch(batch)
         })?;
         data.sync()?;
@@ -73,10 +74,10 @@ impl Data {
         Ok(self.own(FORMAT_KEY)?.map(u32::from_be_bytes))
     }
 
-    /// The number of the last commit.
-    pub(crate) fn sequence(&self) -> Result<u64, Engine> {
-        self.own(SEQUENCE_KEY)?
-            .map(u64::from_be_bytes)
+    /// What the tree says of itself.
+    pub(crate) fn state(&self) -> Result<State, Engine> {
+        self.own(STATE_KEY)?
+            .map(State::decode)
             .ok_or(Engine::Corrupt)
     }
 
@@ -95,33 +96,50 @@ impl Data {
         Ok(self.log.sync_data()?)
     }
 
-    /// Reads and checks everything.
-    pub(crate) fn verify(&self) -> Result<Tally, Engine> {
+    /// The parts of a value put together; `None` when one is missing.
+    pub(crate) fn join(&self, long: Long) -> Result<Option<Vec<u8>>, Engine> {
+        let mut value = Vec::with_capacity(long.bytes());
+        for key in long.keys() {
+            match self.tree.get(key)? {
+                Some(part) => value.extend_from_slice(&part),
+                None => return Ok(None),
+            }
+        }
+        match long.is_whole(&value) {
+            true => Ok(Some(value)),
+            false => Err(Engine::Corrupt),
+        }
+    }
+
+    /// Reads everything and checks it against `state`.
+    pub(crate) fn verify(&self, state: State) -> Result<Tally, Engine> {
         quietly(|| {
             let mut tally = Tally {
                 entries: 0,
                 bytes: 0,
             };
+            let mut digest = Digest::default();
             let (mut parts_named, mut parts_found) = (0, 0);
             for entry in self.tree.iter() {
-                let (key, value) = entry?;
+                let (key, stored) = entry?;
                 match parts::kind(&key)? {
                     Kind::Own => {}
-                    Kind::Part => {
-                        parts_found += 1;
-                        tally.bytes += value.len() as u64;
-                    }
+                    Kind::Part => parts_found += 1,
                     Kind::Head => {
+                        digest.add(&key, &stored);
+                        let value = match parts::decode_head(&stored)? {
+                            Head::Short(value) => value.len(),
+                            Head::Long(long) => {
+                                parts_named += long.parts();
+                                self.join(long)?.ok_or(Engine::Corrupt)?.len()
+                            }
+                        };
                         tally.entries += 1;
-                        tally.bytes += parts::key_of(&key).len() as u64;
-                        match parts::decode_head(&value)? {
-                            Head::Short(value) => tally.bytes += value.len() as u64,
-                            Head::Long(long) => parts_named += long.parts(),
-                        }
+                        tally.bytes += (parts::key_of(&key).len() + value) as u64;
                     }
                 }
             }
-            if parts_named == parts_found {
+            if digest == state.digest && parts_named == parts_found {
                 Ok(tally)
             } else {
                 Err(Engine::Corrupt)

@@ -18,6 +18,7 @@ mod memory;
 mod parts;
 mod quiet;
 mod sled_store;
+mod state;
 mod transfer;
 mod witness;
 

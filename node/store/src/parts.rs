@@ -1,9 +1,9 @@
 //! How keys and values lie in the one sled tree.
 //!
 //! ```text
-//! 0x00 ‖ name                                       the store's own: format, sequence
+//! 0x00 ‖ name                                       the store's own: format, state
 //! 0x01 ‖ key                      -> 0x00 ‖ value   a short value
-//!                                 -> 0x01 ‖ commit (8) ‖ ordinal (4) ‖ length (4)
+//!                                 -> 0x01 ‖ commit (8) ‖ ordinal (4) ‖ length (4) ‖ check (16)
 //! 0x02 ‖ commit ‖ ordinal ‖ n (4) -> part n of a long value
 //! ```
 //!
@@ -30,8 +30,8 @@ pub(crate) const MAX_VALUE_BYTES: usize = 16 << 20;
 
 /// The key of the format version: four bytes, big endian.
 pub(crate) const FORMAT_KEY: &[u8] = b"\x00format";
-/// The key of the number of the last commit: eight bytes, big endian.
-pub(crate) const SEQUENCE_KEY: &[u8] = b"\x00sequence";
+/// The key of the [`crate::state::State`].
+pub(crate) const STATE_KEY: &[u8] = b"\x00state";
 
 const HEAD: u8 = 1;
 const PART: u8 = 2;
@@ -80,18 +80,24 @@ pub(crate) struct Long {
     commit: u64,
     ordinal: u32,
     len: u32,
+    check: [u8; 16],
 }
 
 impl Long {
-    /// A value of `len` bytes, at most [`MAX_VALUE_BYTES`], that is the
-    /// `ordinal`th long one of its commit.
-    pub(crate) fn new(commit: u64, ordinal: u32, len: usize) -> Self {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+    /// `value`, of at most [`MAX_VALUE_BYTES`], as the `ordinal`th long one of its
+    /// commit.
+    pub(crate) fn new(commit: u64, ordinal: u32, value: &[u8]) -> Self {
         Self {
             commit,
             ordinal,
-            len,
+            len: u32::try_from(value.len()).unwrap_or(u32::MAX),
+            check: check_of(value),
         }
+    }
+
+    /// Whether the parts, put together, are the value that was written.
+    pub(crate) fn is_whole(self, value: &[u8]) -> bool {
+        value.len() == self.bytes() && check_of(value) == self.check
     }
 
     pub(crate) fn bytes(self) -> usize {
@@ -118,6 +124,7 @@ impl Long {
         out.extend_from_slice(&self.commit.to_be_bytes());
         out.extend_from_slice(&self.ordinal.to_be_bytes());
         out.extend_from_slice(&self.len.to_be_bytes());
+        out.extend_from_slice(&self.check);
         out
     }
 }
@@ -139,14 +146,25 @@ pub(crate) fn decode_head(stored: &[u8]) -> Result<Head<'_>, Engine> {
 
 fn decode_long(rest: &[u8]) -> Option<Long> {
     let (commit, rest) = rest.split_at_checked(8)?;
-    let (ordinal, len) = rest.split_at_checked(4)?;
+    let (ordinal, rest) = rest.split_at_checked(4)?;
+    let (len, check) = rest.split_at_checked(4)?;
     let long = Long {
         commit: u64::from_be_bytes(commit.try_into().ok()?),
         ordinal: u32::from_be_bytes(ordinal.try_into().ok()?),
         len: u32::from_be_bytes(len.try_into().ok()?),
+        check: check.try_into().ok()?,
     };
     let sound = long.bytes() > PART_BYTES && long.bytes() <= MAX_VALUE_BYTES;
     sound.then_some(long)
+}
+
+fn check_of(value: &[u8]) -> [u8; 16] {
+    let mut check = [0; 16];
+    blake3::Hasher::new()
+        .update(value)
+        .finalize_xof()
+        .fill(&mut check);
+    check
 }
 
 /// Checks a write against the greatest lengths.
@@ -175,7 +193,7 @@ mod tests {
             assert!(matches!(decode_head(&stored), Ok(Head::Short(v)) if v == value));
         }
         for (len, parts) in [(PART_BYTES + 1, 2), (65536, 13), (MAX_VALUE_BYTES, 3277)] {
-            let long = Long::new(3, 2, len);
+            let long = Long::new(3, 2, &vec![1; len]);
             let stored = long.encode();
             assert!(matches!(decode_head(&stored), Ok(Head::Long(l)) if l == long));
             assert_eq!(long.parts(), parts);
@@ -186,9 +204,9 @@ mod tests {
 
     #[test]
     fn unsound_heads_are_refused() {
-        let short = Long::new(1, 1, PART_BYTES).encode();
-        let huge = Long::new(1, 1, MAX_VALUE_BYTES + 1).encode();
-        let cut = Long::new(1, 1, 65536).encode()[..16].to_vec();
+        let short = Long::new(1, 1, &[1; PART_BYTES]).encode();
+        let huge = Long::new(1, 1, &vec![1; MAX_VALUE_BYTES + 1]).encode();
+        let cut = Long::new(1, 1, &[1; 65536]).encode()[..32].to_vec();
         let fat = vec![SHORT; PART_BYTES + 2];
         for stored in [vec![], vec![2, 0], short, huge, cut, fat] {
             assert!(decode_head(&stored).is_err());

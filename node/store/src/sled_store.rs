@@ -10,8 +10,9 @@ use crate::Writer;
 use crate::data::{Data, FORMAT};
 use crate::error::{Damage, Engine, OpenError, WriteError};
 use crate::layout::{StoreDir, tree_bytes};
-use crate::parts::{self, Head, Long, PART_BYTES, SEQUENCE_KEY};
+use crate::parts::{self, Head, Long, PART_BYTES, STATE_KEY};
 use crate::quiet::quietly;
+use crate::state::State;
 use crate::witness::Witness;
 
 /// How to open a [`SledStore`].
@@ -61,8 +62,8 @@ pub struct SledStore {
 /// What only one commit at a time may touch.
 pub(crate) struct Writing {
     witness: Witness,
-    /// The number of the last durable commit.
-    sequence: u64,
+    /// As of the last durable commit.
+    state: State,
     stopped: bool,
 }
 
@@ -122,19 +123,19 @@ impl SledStore {
             Some(FORMAT) => {}
             _ => return Err(damaged(dir.path(), Damage::Unreadable)),
         }
-        let sequence = data.sequence().map_err(at)?;
+        let state = data.state().map_err(at)?;
         let (mut witness, seen) = Witness::open(&dir.witness()).map_err(|e| dir.failed(e))?;
-        if seen.is_some_and(|seen| seen > sequence) {
+        if seen.is_some_and(|seen| seen > state.sequence) {
             return Err(damaged(dir.path(), Damage::CommitsMissing));
         }
         let contents = match options.verify {
-            true => Some(data.verify().map_err(at)?),
+            true => Some(data.verify(state).map_err(at)?),
             false => None,
         };
         // What was recovered may have been reported by nobody; it is from now on.
         data.sync().map_err(at)?;
         witness
-            .record(sequence)
+            .record(state.sequence)
             .and_then(|()| witness.sync())
             .and_then(|()| crate::layout::sync_dir(dir.path()))
             .map_err(|e| dir.failed(e))?;
@@ -142,7 +143,7 @@ impl SledStore {
             data,
             writing: Mutex::new(Writing {
                 witness,
-                sequence,
+                state,
                 stopped: false,
             }),
             applying: Mutex::new(()),
@@ -171,7 +172,7 @@ impl SledStore {
 
     /// The number of the last durable commit since the store was made.
     pub fn sequence(&self) -> u64 {
-        self.writing().sequence
+        self.writing().state.sequence
     }
 
     /// The store's directory.
@@ -193,40 +194,52 @@ impl SledStore {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commit(&self, batch: &Batch, number: u64) -> Result<(), Engine> {
+    /// Applies `batch` to the tree in state `old`, has it on disk, and gives the
+    /// state after it.
+    fn commit(&self, batch: &Batch, old: State) -> Result<State, Engine> {
         let tree = &self.data.tree;
+        let mut new = State {
+            sequence: old.sequence + 1,
+            ..old
+        };
         quietly(|| {
             let mut writes = sled::Batch::default();
             let mut ordinal = 0;
             for (key, value) in batch.iter() {
                 let head = parts::head_key(key);
-                let old = tree.get(&head)?;
-                if let Some(old) = &old
-                    && let Head::Long(old) = parts::decode_head(old)?
-                {
-                    old.keys().for_each(|key| writes.remove(&key));
-                }
-                match value {
-                    None if old.is_none() => {}
-                    None => writes.remove(head),
-                    Some(value) if value.len() <= PART_BYTES => {
-                        writes.insert(head, parts::encode_short(value));
+                let replaced = tree.get(&head)?;
+                if let Some(replaced) = &replaced {
+                    new.digest.remove(&head, replaced);
+                    if let Head::Long(long) = parts::decode_head(replaced)? {
+                        long.keys().for_each(|key| writes.remove(&key));
                     }
+                }
+                let stored = match value {
+                    None => {
+                        if replaced.is_some() {
+                            writes.remove(head);
+                        }
+                        continue;
+                    }
+                    Some(value) if value.len() <= PART_BYTES => parts::encode_short(value),
                     Some(value) => {
-                        let long = Long::new(number, ordinal, value.len());
+                        let long = Long::new(new.sequence, ordinal, value);
                         ordinal += 1;
                         for (key, part) in long.keys().zip(value.chunks(PART_BYTES)) {
                             writes.insert(&key, part);
                         }
-                        writes.insert(head, long.encode());
+                        long.encode()
                     }
-                }
+                };
+                new.digest.add(&head, &stored);
+                writes.insert(head, stored);
             }
-            writes.insert(SEQUENCE_KEY, number.to_be_bytes().as_slice());
+            writes.insert(STATE_KEY, &new.encode());
             let _applying = self.applying();
             tree.apply_batch(writes).map_err(Engine::from)
         })?;
-        self.data.sync()
+        self.data.sync()?;
+        Ok(new)
     }
 
     fn applying(&self) -> MutexGuard<'_, ()> {
@@ -239,7 +252,7 @@ impl SledStore {
             Head::Short(value) => return Ok(Some(value.to_vec())),
             Head::Long(long) => long,
         };
-        if let Some(value) = self.join(long)? {
+        if let Some(value) = self.data.join(long)? {
             return Ok(Some(value));
         }
         // A commit was replacing the value. Between commits, head and parts agree.
@@ -249,22 +262,7 @@ impl SledStore {
         };
         match parts::decode_head(&stored)? {
             Head::Short(value) => Ok(Some(value.to_vec())),
-            Head::Long(long) => self.join(long)?.ok_or(Engine::Corrupt).map(Some),
-        }
-    }
-
-    /// The parts of a value put together; `None` when one is missing.
-    fn join(&self, long: Long) -> Result<Option<Vec<u8>>, Engine> {
-        let mut value = Vec::with_capacity(long.bytes());
-        for key in long.keys() {
-            match self.data.tree.get(key)? {
-                Some(part) => value.extend_from_slice(&part),
-                None => return Ok(None),
-            }
-        }
-        match value.len() == long.bytes() {
-            true => Ok(Some(value)),
-            false => Err(Engine::Corrupt),
+            Head::Long(long) => self.data.join(long)?.ok_or(Engine::Corrupt).map(Some),
         }
     }
 }
@@ -326,10 +324,10 @@ impl Writer for SledStore {
         for (key, value) in batch.iter() {
             parts::check(key, value)?;
         }
-        let number = writing.sequence + 1;
-        self.commit(batch, number)?;
-        writing.witness.record(number).map_err(Engine::from)?;
-        writing.sequence = number;
+        let state = self.commit(batch, writing.state)?;
+        let recorded = writing.witness.record(state.sequence);
+        recorded.map_err(Engine::from)?;
+        writing.state = state;
         writing.stopped = false;
         Ok(())
     }

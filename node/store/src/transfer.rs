@@ -101,7 +101,7 @@ fn copy_all(from: &Data, to: &Data, from_path: &Path, to_path: &Path) -> Result<
 
 /// Closes a complete copy and makes it the live data of `dir`.
 fn finish(copy: Data, dir: &StoreDir, number: u64) -> Result<(), OpenError> {
-    let sequence = copy.sequence().map_err(|e| e.at(dir.path()))?;
+    let sequence = copy.state().map_err(|e| e.at(dir.path()))?.sequence;
     drop(copy);
     let failed = |e| dir.failed(e);
     crate::layout::sync_tree(&dir.new_data(number)).map_err(failed)?;

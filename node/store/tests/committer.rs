@@ -72,7 +72,7 @@ mod tests {
         let b = bench(CommitterOptions::default());
         b.committer.submit(CommitId(1), batch(1, 10)).unwrap();
         assert_eq!(b.begun.recv_timeout(SOON).unwrap(), 1);
-        for id in 2..=9 {
+        for id in 2..=9u64 {
             // All write the same key: the last one counts.
             let mut batch = batch(1, id as usize);
             batch.put(id.to_be_bytes(), b"");

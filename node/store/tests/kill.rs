@@ -45,7 +45,7 @@ mod tests {
         let slot = mix(number) % KEYS;
         for side in [b'l', b'r'] {
             let key = [&[side][..], &slot.to_be_bytes()].concat();
-            if number % 11 == 0 {
+            if number.is_multiple_of(11) {
                 batch.delete(key);
             } else {
                 batch.put(key, value(number));
