@@ -10,14 +10,14 @@ use crate::bounded::Bytes;
 use crate::codec::{from_bytes, to_bytes};
 use crate::cose::{Record, Verified, parse};
 use crate::hash::{hash, work_bits};
-use crate::id::{ItemId, MailboxId, NodeId, RegionId, TicketId};
+use crate::id::{ItemId, MailboxId, NodeId, RegionId, RequestId, TicketId};
 use crate::mailbox::{
     BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, Opening, Spend, TicketAuth, WriteAuth, Writers, ticket_slot,
     write_message, write_work,
 };
 use crate::problem::Problem;
 use crate::queue::{Admission, LockGrant, QueueEntry, Release, Request, TicketGrant};
-use crate::time::Hour;
+use crate::time::{Hour, Time};
 use crate::token::PriorityToken;
 use crate::trust::TrustView;
 use crate::{wire_code, wire_struct};
@@ -27,7 +27,7 @@ pub const MAX_ITEM: usize = MAX_BLOB_WRITE;
 
 wire_code! {
     /// The kinds of items.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum ItemKind {
         /// A COSE [`Opening`].
         1 => Opening,
@@ -267,11 +267,112 @@ impl CheckedItem {
     /// The item as it travels.
     pub fn to_wire(&self) -> ItemBytes {
         // A checked body came in through the same bound.
-        ItemBytes { stamp: self.stamp, kind: self.kind(), body: Bytes::truncated(&self.body) }
+        ItemBytes { stamp: self.stamp, kind: self.kind(), body: Bytes::try_from(self.body.to_vec()).unwrap_or_default() }
     }
     /// The same item with another stamp: the earlier of two wins wherever replicas meet.
     pub fn restamped(&self, stamp: Hour) -> Self {
         CheckedItem { stamp, ..self.clone() }
+    }
+}
+
+wire_struct! {
+    /// Where an item is kept: its placement, the request it belongs to in a region's queue, its slot in a
+    /// mailbox, kind and id. The same on every replica; ordered as replicas list it.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct ItemKey {
+        /// The id by which its holders are found: a mailbox, a mark or a region.
+        pub placement: [u8; 32],
+        /// In a region's queue: the request.
+        pub request: Option<RequestId>,
+        /// In a mailbox: the slot; zero elsewhere.
+        pub slot: u32,
+        /// The kind.
+        pub kind: ItemKind,
+        /// The item.
+        pub id: ItemId,
+    }
+}
+
+impl core::fmt::Debug for ItemKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ItemKey({:?}, redacted)", self.kind)
+    }
+}
+
+/// Items made of parts that were checked, or that this node has just signed.
+impl CheckedItem {
+    fn new(item: Item, body: &[u8], stamp: Hour) -> Self {
+        let mut made = CheckedItem { id: ItemId::from_bytes([0; 32]), stamp, item, body: Arc::from(body) };
+        made.id = item_id(made.kind(), body);
+        made
+    }
+    /// An opening.
+    pub fn opening(opening: Verified<Opening>, stamp: Hour) -> Self {
+        let body = opening.bytes().clone();
+        Self::new(Item::Opening(opening), &body, stamp)
+    }
+    /// An admission, as the opening of an inbox.
+    pub fn admission(admission: Verified<Admission>, stamp: Hour) -> Self {
+        let body = admission.bytes().clone();
+        Self::new(Item::Admission(admission), &body, stamp)
+    }
+    /// A queue entry.
+    ///
+    /// # Errors
+    /// [`Problem::TooLarge`] beyond the bounds of [`QueueEntry`].
+    pub fn entry(entry: CheckedEntry, stamp: Hour) -> Result<Self, Problem> {
+        let wire = QueueEntry {
+            admission: Bytes::try_from(entry.admission.bytes().to_vec()).map_err(|_| Problem::TooLarge)?,
+            request: Bytes::try_from(entry.request.request.bytes().to_vec()).map_err(|_| Problem::TooLarge)?,
+        };
+        Ok(Self::new(Item::Entry(entry), &to_bytes(&wire), stamp))
+    }
+    /// A holder's grant of a ticket.
+    pub fn ticket(grant: Verified<TicketGrant>, stamp: Hour) -> Self {
+        let body = grant.bytes().clone();
+        Self::new(Item::Ticket(grant), &body, stamp)
+    }
+    /// A holder's grant of a lock.
+    pub fn lock(grant: Verified<LockGrant>, stamp: Hour) -> Self {
+        let body = grant.bytes().clone();
+        Self::new(Item::Lock(grant), &body, stamp)
+    }
+    /// The spend of a ticket that paid for a write; none where it paid for nothing.
+    pub fn spend(ticket: &CheckedTicket, stamp: Hour) -> Option<Self> {
+        let body = placed_spend(ticket)?;
+        let spend = CheckedSpend { grant: ticket.grant().clone(), spend: ticket.spend()?.clone() };
+        Some(Self::new(Item::Spend(spend), &body, stamp))
+    }
+
+    /// Where it is kept.
+    pub fn key(&self) -> ItemKey {
+        let (request, slot) = match &self.item {
+            Item::Opening(_) | Item::Admission(_) | Item::Mark(_) => (None, 0),
+            Item::Blob(b) => (None, b.write.slot),
+            Item::Deletion(d) => (None, d.slot),
+            Item::Entry(e) => (Some(e.admission.request), 0),
+            Item::Ticket(t) => (Some(t.request), 0),
+            Item::Spend(s) => (Some(s.grant.request), 0),
+            Item::Lock(l) => (Some(l.request), 0),
+            Item::Release(r) => (Some(r.request), 0),
+        };
+        ItemKey { placement: self.placement(), request, slot, kind: self.kind(), id: self.id }
+    }
+
+    /// When it expires; the same on every replica.
+    pub fn expires(&self) -> Time {
+        match &self.item {
+            Item::Opening(o) => o.expires(),
+            Item::Admission(a) => a.expires,
+            Item::Blob(b) => b.write.mailbox.expires(),
+            Item::Deletion(d) => d.mailbox.expires(),
+            Item::Mark(m) => m.mark.expires(),
+            Item::Entry(e) => e.admission.expires,
+            Item::Ticket(t) => t.expires,
+            Item::Spend(s) => s.grant.expires,
+            Item::Lock(l) => l.expires,
+            Item::Release(r) => r.expires,
+        }
     }
 }
 
@@ -378,7 +479,7 @@ impl CheckedEntry {
     /// [`Problem::BrokenChain`] where they do not belong together.
     pub fn fit(admission: Verified<Admission>, request: CheckedRequest) -> Result<Self, Problem> {
         let fits = admission.issuer == request.token.issuer
-            && admission.token == request.token.id()
+            && admission.token == PriorityToken::id(&request.token)
             && admission.request == request_id(&request.request)
             && admission.region == request.request.region
             && admission.inbox == request.request.inbox.id();

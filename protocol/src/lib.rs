@@ -9,13 +9,23 @@
 //! [`size`] (values with their bounds in the type), [`hash`], [`key`], then [`cose`] (signed
 //! records), [`seal`] (envelopes to a recipient) and [`secretbox`] (secrets at rest).
 
+pub mod booking;
 pub mod bounded;
 pub mod codec;
 pub mod cose;
+pub mod federation;
 pub mod hash;
 pub mod id;
+pub mod item;
 pub mod key;
+pub mod mailbox;
+pub mod mediation;
+pub mod placement;
+pub mod problem;
+pub mod queue;
 pub mod seal;
 pub mod secretbox;
 pub mod size;
 pub mod time;
+pub mod token;
+pub mod trust;

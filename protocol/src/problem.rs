@@ -1,5 +1,7 @@
 //! Why something was refused: one list of stable codes for peers and for HTTP clients.
 
+use crate::codec::DecodeError;
+use crate::cose::CoseError;
 use crate::wire_code;
 
 wire_code! {
@@ -90,6 +92,8 @@ wire_code! {
         41 => UnknownCall,
         /// A value is outside its bounds.
         42 => OutOfBounds,
+        /// Too many calls from this network in a short time.
+        43 => RateLimited,
     }
 }
 
@@ -111,58 +115,188 @@ impl Problem {
 
     /// Whether trying the same again later can succeed.
     pub fn retry(self) -> bool {
-        matches!(self, Self::HoldersAway | Self::Busy | Self::NotReady | Self::IssuerAway | Self::StatusExpired)
+        matches!(
+            self,
+            Self::HoldersAway
+                | Self::Busy
+                | Self::NotReady
+                | Self::IssuerAway
+                | Self::StatusExpired
+        )
     }
 
     /// From the text code.
     pub fn from_text(text: &str) -> Option<Self> {
-        (1..=42).filter_map(Self::from_code).find(|p| p.text() == text)
+        (1..=43)
+            .filter_map(Self::from_code)
+            .find(|p| p.text() == text)
     }
 
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
-            Self::Malformed => ("malformed", 400, "The body is not one well-formed, canonical encoding."),
-            Self::TooLarge => ("too_large", 413, "The body is larger than this call allows."),
+            Self::Malformed => (
+                "malformed",
+                400,
+                "The body is not one well-formed, canonical encoding.",
+            ),
+            Self::TooLarge => (
+                "too_large",
+                413,
+                "The body is larger than this call allows.",
+            ),
             Self::BadSignature => ("bad_signature", 403, "A signature does not verify."),
-            Self::StaleTime => ("stale_time", 403, "The signed time is too far from the node's clock; check yours and sign anew."),
+            Self::StaleTime => (
+                "stale_time",
+                403,
+                "The signed time is too far from the node's clock; check yours and sign anew.",
+            ),
             Self::Expired => ("expired", 410, "It has expired."),
-            Self::WrongNode => ("wrong_node", 403, "It is addressed to another node; sign it for this one."),
+            Self::WrongNode => (
+                "wrong_node",
+                403,
+                "It is addressed to another node; sign it for this one.",
+            ),
             Self::WrongFederation => ("wrong_federation", 403, "It belongs to another federation."),
-            Self::NotOpened => ("not_opened", 404, "No mailbox or mark was opened under this id."),
-            Self::SlotConflict => ("slot_conflict", 409, "The slot holds another blob; use the next one."),
-            Self::WrongSlot => ("wrong_slot", 403, "The slot is not in the mailbox or not this writer's."),
-            Self::WrongSize => ("wrong_size", 400, "The blob does not have the mailbox's size."),
-            Self::WorkMissing => ("work_missing", 403, "The proof of work is missing or too little."),
-            Self::UnknownRegion => ("unknown_region", 404, "The region is not in a region list in force."),
-            Self::WrongKeyVersion => ("wrong_key_version", 409, "The region's key has another version; fetch the region list again."),
-            Self::UnknownCertificate => ("unknown_certificate", 403, "The certificate is not in the mediator's directory."),
+            Self::NotOpened => (
+                "not_opened",
+                404,
+                "No mailbox or mark was opened under this id.",
+            ),
+            Self::SlotConflict => (
+                "slot_conflict",
+                409,
+                "The slot holds another blob; use the next one.",
+            ),
+            Self::WrongSlot => (
+                "wrong_slot",
+                403,
+                "The slot is not in the mailbox or not this writer's.",
+            ),
+            Self::WrongSize => (
+                "wrong_size",
+                400,
+                "The blob does not have the mailbox's size.",
+            ),
+            Self::WorkMissing => (
+                "work_missing",
+                403,
+                "The proof of work is missing or too little.",
+            ),
+            Self::UnknownRegion => (
+                "unknown_region",
+                404,
+                "The region is not in a region list in force.",
+            ),
+            Self::WrongKeyVersion => (
+                "wrong_key_version",
+                409,
+                "The region's key has another version; fetch the region list again.",
+            ),
+            Self::UnknownCertificate => (
+                "unknown_certificate",
+                403,
+                "The certificate is not in the mediator's directory.",
+            ),
             Self::Revoked => ("revoked", 403, "The certificate is revoked."),
-            Self::StatusExpired => ("status_expired", 503, "The mediator's status has expired; try again when it was refreshed."),
-            Self::WrongRegion => ("wrong_region", 403, "The certificate does not cover the region."),
+            Self::StatusExpired => (
+                "status_expired",
+                503,
+                "The mediator's status has expired; try again when it was refreshed.",
+            ),
+            Self::WrongRegion => (
+                "wrong_region",
+                403,
+                "The certificate does not cover the region.",
+            ),
             Self::WrongSigner => ("wrong_signer", 403, "The signer has no right to sign this."),
-            Self::IssuerAway => ("issuer_away", 503, "The node that issued the token cannot be reached; try again, or draw a new token here."),
-            Self::EpochClosed => ("epoch_closed", 410, "The token's epoch is closed; draw a new token."),
-            Self::TokenUsed => ("token_used", 409, "The token was admitted with another request."),
-            Self::ChallengeFailed => ("challenge_failed", 403, "The answer to the challenge is wrong or too old; ask for a new one."),
-            Self::BadTicket => ("bad_ticket", 403, "The ticket is incomplete, void, or for something else."),
+            Self::IssuerAway => (
+                "issuer_away",
+                503,
+                "The node that issued the token cannot be reached; try again, or draw a new token here.",
+            ),
+            Self::EpochClosed => (
+                "epoch_closed",
+                410,
+                "The token's epoch is closed; draw a new token.",
+            ),
+            Self::TokenUsed => (
+                "token_used",
+                409,
+                "The token was admitted with another request.",
+            ),
+            Self::ChallengeFailed => (
+                "challenge_failed",
+                403,
+                "The answer to the challenge is wrong or too old; ask for a new one.",
+            ),
+            Self::BadTicket => (
+                "bad_ticket",
+                403,
+                "The ticket is incomplete, void, or for something else.",
+            ),
             Self::TicketLapsed => ("ticket_lapsed", 410, "The ticket has lapsed; claim again."),
-            Self::Locked => ("locked", 409, "The token's booking lock is held by another booking."),
-            Self::ReoffersUsed => ("reoffers_used", 409, "The token has been booked as often as it may."),
-            Self::UnknownRequest => ("unknown_request", 404, "No such request is in the region's queue."),
-            Self::Rollback => ("rollback", 409, "A record with a higher sequence is in force."),
-            Self::Equivocation => ("equivocation", 409, "Another record with the same sequence is known; both are kept as proof."),
-            Self::BrokenChain => ("broken_chain", 403, "The chain of trust up to the federation's roots does not hold."),
-            Self::Deleted => ("deleted", 410, "The slot was deleted and takes nothing more."),
+            Self::Locked => (
+                "locked",
+                409,
+                "The token's booking lock is held by another booking.",
+            ),
+            Self::ReoffersUsed => (
+                "reoffers_used",
+                409,
+                "The token has been booked as often as it may.",
+            ),
+            Self::UnknownRequest => (
+                "unknown_request",
+                404,
+                "No such request is in the region's queue.",
+            ),
+            Self::Rollback => (
+                "rollback",
+                409,
+                "A record with a higher sequence is in force.",
+            ),
+            Self::Equivocation => (
+                "equivocation",
+                409,
+                "Another record with the same sequence is known; both are kept as proof.",
+            ),
+            Self::BrokenChain => (
+                "broken_chain",
+                403,
+                "The chain of trust up to the federation's roots does not hold.",
+            ),
+            Self::Deleted => (
+                "deleted",
+                410,
+                "The slot was deleted and takes nothing more.",
+            ),
             Self::OldVersion => ("old_version", 409, "A higher version is stored."),
-            Self::CapReached => ("cap_reached", 429, "The node's cap for today is reached; use another node."),
+            Self::CapReached => (
+                "cap_reached",
+                429,
+                "The node's cap for today is reached; use another node.",
+            ),
             Self::HoldersAway => ("holders_away", 503, "Too few holders answered; try again."),
             Self::Busy => ("busy", 503, "The node is busy; try again."),
-            Self::NotReady => ("not_ready", 503, "The node is not ready; try again, or use another node."),
+            Self::NotReady => (
+                "not_ready",
+                503,
+                "The node is not ready; try again, or use another node.",
+            ),
             Self::NotHolder => ("not_holder", 421, "The node is not a holder of this id."),
             Self::NotFound => ("not_found", 404, "There is nothing under this id."),
-            Self::Internal => ("internal", 500, "The node failed; its operator finds the cause in the log."),
+            Self::Internal => (
+                "internal",
+                500,
+                "The node failed; its operator finds the cause in the log.",
+            ),
             Self::UnknownCall => ("unknown_call", 404, "There is no such call."),
             Self::OutOfBounds => ("out_of_bounds", 400, "A value is outside its bounds."),
+            Self::RateLimited => (
+                "rate_limited",
+                429,
+                "Too many calls from this network; try again later.",
+            ),
         }
     }
 }
@@ -174,3 +308,21 @@ impl core::fmt::Display for Problem {
 }
 
 impl core::error::Error for Problem {}
+
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLong { .. } => Self::TooLarge,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl From<CoseError> for Problem {
+    fn from(error: CoseError) -> Self {
+        match error {
+            CoseError::Decode(inner) => inner.into(),
+            _ => Self::BadSignature,
+        }
+    }
+}
