@@ -1,7 +1,7 @@
 //! One thread that makes commits durable, in order, many at a time.
 //!
 //! While one group is on its way to the disk the next one gathers, so a group is
-//! as large as the load makes it and a lone commit waits for nobody.
+//! as large as the load makes it, and a lone commit waits for nobody.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,8 +30,9 @@ pub struct CommitterOptions {
     /// is written between two syncs, the more of sled's files is in motion when
     /// power is lost.
     pub max_group_bytes: usize,
-    /// How long a group may gather after one that had several commits, at most 20
-    /// ms. Default zero: see the decision on sled for what was measured.
+    /// How long a group may gather after one that had several commits, until it
+    /// has as many; at most 20 ms. A lone commit never waits. Default 2 ms: under
+    /// load it saves syncs, and with them more time than it costs.
     pub gather: Duration,
 }
 
@@ -40,7 +41,7 @@ impl Default for CommitterOptions {
         Self {
             max_pending_bytes: 64 << 20,
             max_group_bytes: 1 << 20,
-            gather: Duration::ZERO,
+            gather: Duration::from_millis(2),
         }
     }
 }
