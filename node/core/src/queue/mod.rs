@@ -1,0 +1,337 @@
+//! What a region's holder knows of its queue, and what it may therefore grant.
+//!
+//! The index is fed with everything that the region's holders keep: entries, ticket grants, spends,
+//! lock grants and releases. Replicas merge as sets, so the order of feeding changes nothing: a
+//! decision depends on the set of what is known, on `now` and on [`Limits`] alone. What arrives
+//! before its entry waits for it.
+//!
+//! The index signs nothing, stores nothing and checks no signature. It is rebuilt from the store at
+//! start. See `docs/spec/queue.md`.
+
+mod entry;
+mod region;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use lapwing_protocol::id::{LockId, NodeId, RegionId, RequestId, TicketId};
+use lapwing_protocol::item::{CheckedEntry, Item};
+use lapwing_protocol::key::VerifyingKey;
+use lapwing_protocol::mailbox::Spend;
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::queue::{LockGrant, Release, TicketGrant};
+use lapwing_protocol::time::Time;
+
+pub use entry::{Decision, Entry, Limits};
+use region::RegionQueue;
+use slot::Slot;
+
+/// How many entries [`QueueIndex::pick`] passes over, at most, because of the key it leaves out.
+/// Claims have fresh keys, so an honest one passes over none; without a bound a provider that uses
+/// one key for ever would make every claim walk its whole past.
+pub const MAX_PASSED_OVER: usize = 256;
+
+/// Gives nodes small numbers, so that a grant costs four bytes and not thirty-two. Numbers follow
+/// arrival and are never compared: only how many there are, and whether it is [`ME`].
+struct Nodes(BTreeMap<NodeId, u32>);
+
+/// This node's own number.
+const ME: u32 = 0;
+
+impl Nodes {
+    fn number(&mut self, node: NodeId) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(node).or_insert(next)
+    }
+}
+
+/// The queues of all regions this node holds.
+pub struct QueueIndex {
+    limits: Limits,
+    nodes: Nodes,
+    regions: BTreeMap<RegionId, RegionQueue>,
+    /// What expired at or before this was removed, and is not taken again.
+    expired: Time,
+}
+
+/// Shows sizes only.
+impl fmt::Debug for QueueIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueIndex")
+            .field("limits", &self.limits)
+            .field("regions", &self.regions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl QueueIndex {
+    /// An empty index of the node `me`.
+    #[must_use]
+    pub fn new(me: NodeId, limits: Limits) -> Self {
+        Self {
+            limits,
+            nodes: Nodes(BTreeMap::from([(me, ME)])),
+            regions: BTreeMap::new(),
+            expired: Time::ZERO,
+        }
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Takes new limits, as a new roster brings them. Costs a pass over everything if they differ.
+    pub fn set_limits(&mut self, limits: Limits) {
+        if limits == self.limits {
+            return;
+        }
+        self.limits = limits;
+        for region in self.regions.values_mut() {
+            region.relimit(limits);
+        }
+    }
+
+    /// Adds an item of a queue; any other changes nothing.
+    pub fn add(&mut self, item: &Item) {
+        match item {
+            Item::Entry(entry) => {
+                let entry: &CheckedEntry = entry;
+                let (region, request) = (entry.admission().region, entry.admission().request);
+                self.insert_entry(region, request, Entry::from(entry));
+            }
+            Item::Ticket(grant) => self.add_ticket(grant),
+            Item::Spend(spend) => self.add_spend(spend.grant(), spend.spend()),
+            Item::Lock(grant) => self.add_lock(grant),
+            Item::Release(release) => self.add_release(release, release.signer()),
+            Item::Opening(_)
+            | Item::Admission(_)
+            | Item::Blob(_)
+            | Item::Deletion(_)
+            | Item::Mark(_) => {}
+        }
+    }
+
+    /// Adds a request that was admitted. Of two admissions of one request the later expiry counts.
+    pub fn insert_entry(&mut self, region: RegionId, request: RequestId, entry: Entry) {
+        self.change(region, request, entry.expires, |slot| slot.insert(&entry));
+    }
+
+    /// Adds one holder's grant of a ticket. Feed it every grant that is known, also those that come
+    /// with a spend or a lock order.
+    pub fn add_ticket(&mut self, grant: &TicketGrant) {
+        let holder = self.nodes.number(grant.holder);
+        self.change(grant.region, grant.request, grant.expires, |slot| {
+            slot.add_ticket(grant.ticket(), *grant.key.as_bytes(), grant.lapses, holder);
+        });
+    }
+
+    /// Adds the spend of the ticket that `grant` is a grant of; [`QueueIndex::add_ticket`] included.
+    pub fn add_spend(&mut self, grant: &TicketGrant, spend: &Spend) {
+        let holder = self.nodes.number(grant.holder);
+        self.change(grant.region, grant.request, grant.expires, |slot| {
+            let key = *grant.key.as_bytes();
+            slot.add_ticket(grant.ticket(), key, grant.lapses, holder);
+            slot.add_spend(grant.ticket(), key, spend.offer_expires);
+        });
+    }
+
+    /// Adds one holder's grant of a booking lock.
+    pub fn add_lock(&mut self, grant: &LockGrant) {
+        let holder = self.nodes.number(grant.holder);
+        self.change(grant.region, grant.request, grant.expires, |slot| {
+            slot.add_lock(grant.lock, grant.ticket, holder);
+        });
+    }
+
+    /// Adds a release signed by `signer`. It frees the lock if `signer` is the entry's token key, or
+    /// the key that grants of W holders name for the lock's ticket; until that is known it is only
+    /// remembered.
+    pub fn add_release(&mut self, release: &Release, signer: &VerifyingKey) {
+        self.change(release.region, release.request, release.expires, |slot| {
+            slot.add_release(release.lock, *signer.as_bytes());
+        });
+    }
+
+    /// Lists a request again whose booking `lock` was released. Until then its new offers come by
+    /// the channel of the provider that it was booked with. May come before lock and release.
+    ///
+    /// Nothing happens where the request is not known: there is nothing to remember it until.
+    pub fn relist(&mut self, region: RegionId, request: RequestId, lock: LockId) {
+        if let Some(expires) = self.slot(&region, &request).map(Slot::expires) {
+            self.change(region, request, expires, |slot| slot.relist(lock));
+        }
+    }
+
+    /// The first requests of a region's list, at most `count`: in order of epoch, then priority.
+    /// Not listed are requests with as many open offers as they may have, booked ones, and those
+    /// on which the claim key `without` has an open offer or ticket.
+    ///
+    /// Looks at no more than `count` + [`MAX_PASSED_OVER`] entries, however long the queue is.
+    /// Grants nothing; it is `&mut` because it brings the list up to `now`.
+    pub fn pick(
+        &mut self,
+        region: &RegionId,
+        count: usize,
+        now: Time,
+        without: Option<&VerifyingKey>,
+    ) -> Vec<RequestId> {
+        self.pick_counted(region, count, now, without).0
+    }
+
+    /// [`QueueIndex::pick`], and how many entries it looked at.
+    fn pick_counted(
+        &mut self,
+        region: &RegionId,
+        count: usize,
+        now: Time,
+        without: Option<&VerifyingKey>,
+    ) -> (Vec<RequestId>, usize) {
+        match self.regions.get_mut(region) {
+            Some(queue) => queue.pick(count, now, without.map(VerifyingKey::as_bytes)),
+            None => (Vec::new(), 0),
+        }
+    }
+
+    /// Whether this node may grant `ticket` for a request. Other holders' grants of the same ticket
+    /// do not stand in its way.
+    ///
+    /// # Errors
+    /// [`Problem::UnknownRequest`], [`Problem::Expired`], [`Problem::Locked`] for a booked request,
+    /// [`Problem::Busy`] when it has as many other open offers and tickets as it may.
+    pub fn may_grant(
+        &self,
+        region: &RegionId,
+        request: &RequestId,
+        ticket: &TicketId,
+        now: Time,
+    ) -> Result<Decision, Problem> {
+        self.entry_slot(region, request)?
+            .may_grant(ticket, now, self.limits)
+    }
+
+    /// Whether this node may grant the booking lock `lock` to the holder of `ticket`. The caller has
+    /// fed the ticket's grants, and checked them and the user's acceptance; `token_key` signed it.
+    ///
+    /// # Errors
+    /// [`Problem::UnknownRequest`]; [`Problem::Expired`]; [`Problem::WrongSigner`] when `token_key`
+    /// is not the token's; [`Problem::BadTicket`] for an unknown ticket, or a lock that was released;
+    /// [`Problem::Locked`] while this node's grant of another lock, or one that W holders granted,
+    /// is not released; [`Problem::ReoffersUsed`].
+    pub fn may_lock(
+        &self,
+        region: &RegionId,
+        request: &RequestId,
+        lock: &LockId,
+        ticket: &TicketId,
+        token_key: &VerifyingKey,
+        now: Time,
+    ) -> Result<Decision, Problem> {
+        self.entry_slot(region, request)?.may_lock(
+            lock,
+            ticket,
+            token_key.as_bytes(),
+            now,
+            self.limits,
+        )
+    }
+
+    /// Whether a release that a client brings may be taken: without this anybody could make holders
+    /// keep any number of them. Releases from replicas are fed unasked.
+    ///
+    /// # Errors
+    /// [`Problem::UnknownRequest`]; [`Problem::Expired`]; [`Problem::WrongSigner`] when `signer` is
+    /// neither the token's key nor that of the lock's ticket; [`Problem::CapReached`] when the
+    /// token's key releases more locks that are not known here than it can ever have had.
+    pub fn may_release(
+        &self,
+        release: &Release,
+        signer: &VerifyingKey,
+        now: Time,
+    ) -> Result<(), Problem> {
+        self.entry_slot(&release.region, &release.request)?
+            .may_release(&release.lock, signer.as_bytes(), now, self.limits)
+    }
+
+    /// The booking lock that W holders granted and nobody released.
+    #[must_use]
+    pub fn locked(&self, region: &RegionId, request: &RequestId) -> Option<LockId> {
+        self.slot(region, request)?.locked(self.limits)
+    }
+
+    /// A request of a region.
+    #[must_use]
+    pub fn entry(&self, region: &RegionId, request: &RequestId) -> Option<Entry> {
+        self.slot(region, request)?.entry()
+    }
+
+    /// A region's requests, listed or not, ascending by id.
+    pub fn entries<'a>(
+        &'a self,
+        region: &RegionId,
+    ) -> impl Iterator<Item = (RequestId, Entry)> + use<'a> {
+        self.regions
+            .get(region)
+            .into_iter()
+            .flat_map(RegionQueue::entries)
+    }
+
+    /// How many requests a region has, listed or not.
+    #[must_use]
+    pub fn len(&self, region: &RegionId) -> usize {
+        self.regions.get(region).map_or(0, RegionQueue::len)
+    }
+
+    /// Whether a region has no request.
+    #[must_use]
+    pub fn is_empty(&self, region: &RegionId) -> bool {
+        self.len(region) == 0
+    }
+
+    /// How many requests all regions have together, listed or not.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.regions.values().map(RegionQueue::len).sum()
+    }
+
+    /// Forgets what has expired, and returns the requests among it.
+    pub fn expire(&mut self, now: Time) -> Vec<(RegionId, RequestId)> {
+        self.expired = self.expired.max(now);
+        let mut removed = Vec::new();
+        self.regions.retain(|id, region| {
+            removed.extend(region.expire(now).into_iter().map(|request| (*id, request)));
+            !region.is_empty()
+        });
+        removed
+    }
+
+    fn change(
+        &mut self,
+        region: RegionId,
+        request: RequestId,
+        expires: Time,
+        edit: impl FnOnce(&mut Slot),
+    ) {
+        if expires > self.expired {
+            self.regions
+                .entry(region)
+                .or_default()
+                .change(request, expires, self.limits, edit);
+        }
+    }
+
+    fn slot(&self, region: &RegionId, request: &RequestId) -> Option<&Slot> {
+        self.regions.get(region)?.slot(request)
+    }
+
+    /// The slot of a request whose entry is known.
+    fn entry_slot(&self, region: &RegionId, request: &RequestId) -> Result<&Slot, Problem> {
+        self.slot(region, request)
+            .filter(|slot| slot.entry().is_some())
+            .ok_or(Problem::UnknownRequest)
+    }
+}
