@@ -26,6 +26,8 @@ pub mod queue;
 pub mod seal;
 pub mod secretbox;
 pub mod size;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub mod token;
 pub mod trust;
