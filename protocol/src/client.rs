@@ -7,7 +7,7 @@ use crate::cose::{Verified, parse};
 use crate::id::{MailboxId, NodeId, RecordId};
 use crate::item::{self, CheckedItem, CheckedRequest, CheckedTicket, ItemKind};
 use crate::key::VerifyingKey;
-use crate::mailbox::{BlobWrite, MAX_BLOB_WRITE, MAX_GRANTS, MAX_OPEN, OpenOrder, Opening, Page, Payment, ReadProof, Receipt};
+use crate::mailbox::{MAX_BLOB_WRITE, MAX_GRANTS, MAX_OPEN, OpenOrder, Opening, Page, Payment, ReadProof, Receipt};
 use crate::problem::Problem;
 use crate::queue::{
     Accept, Challenge, ChallengeOrder, Claim, Claimed, LockOrder, MAX_CLAIM, MAX_LOCK_ORDER, Release, Request,
@@ -19,6 +19,10 @@ use crate::wire_struct;
 
 /// Most marks read at once.
 pub const MAX_MARKS: usize = 64;
+/// Most mailboxes of one watch.
+pub const MAX_WATCHED: usize = 64;
+/// Longest encoding of a [`WatchOrder`].
+pub const MAX_WATCH_ORDER: usize = MAX_WATCHED * 1284 + 8;
 
 /// The calls of API v1 that carry protocol bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +33,7 @@ pub enum CallKind {
     Request,
     /// Open mailboxes and marks: COSE [`OpenOrder`] → [`Openings`].
     Open,
-    /// Write a blob: [`BlobWrite`] → [`Receipt`].
+    /// Write a blob: [`crate::mailbox::BlobWrite`] → [`Receipt`].
     Write,
     /// Read a mailbox: [`ReadOrder`] → [`Page`].
     Read,
@@ -152,6 +156,15 @@ wire_struct! {
         pub proof: Bytes<1280>,
         /// Only slots above this one.
         pub after: Option<u32>,
+    }
+}
+
+wire_struct! {
+    /// Asks to be told when something is written to mailboxes; an event names one by its place here.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct WatchOrder {
+        /// The COSE [`ReadProof`]s, at least one.
+        pub proofs: List<Bytes<1280>, MAX_WATCHED>,
     }
 }
 
@@ -330,9 +343,19 @@ fn check_open(body: &[u8], trust: &TrustView, me: &NodeId, now: Time) -> Result<
     }
     let key = match said.payment {
         Payment::Provider(id) => trust.provider(&id, now)?.signing,
-        Payment::Mediator(id) => trust.mediator_key(&id, now)?,
+        Payment::Mediator(id) => mediator_key(&id, trust, now)?,
     };
     Ok(order.verify(&key)?)
+}
+
+/// The signing key of the mediator that this certificate is the current one of.
+fn mediator_key(certificate: &RecordId, trust: &TrustView, now: Time) -> Result<VerifyingKey, Problem> {
+    let (mediator, _) = trust
+        .mediators()
+        .find(|(_, m)| m.certificate().is_some_and(|c| c.id() == *certificate))
+        .ok_or(Problem::UnknownCertificate)?;
+    let current = trust.chain(mediator, now)?.certificate();
+    Ok(current.ok_or(Problem::BrokenChain)?.signing)
 }
 
 /// Checks a read proof for the node it is bound to.

@@ -11,6 +11,7 @@
 
 pub mod booking;
 pub mod bounded;
+pub mod client;
 pub mod codec;
 pub mod cose;
 pub mod federation;

@@ -122,6 +122,7 @@ impl Problem {
                 | Self::NotReady
                 | Self::IssuerAway
                 | Self::StatusExpired
+                | Self::RateLimited
         )
     }
 

@@ -1,0 +1,223 @@
+//! Connections: accepting, bounding, serving and draining them.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower::Service;
+use tracing::{debug, warn};
+
+use crate::config::{ApiConfig, ConfigError};
+use crate::limits::{Gauge, Hold};
+use crate::node::{Event, Node};
+use crate::rate::{Connected, Connections, Network, client_address};
+use crate::router::{Shell, closed, router};
+use crate::stall::Stall;
+
+/// Pause after the operating system refused to accept, as it does when it is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Sent, as far as it goes at once, to a connection that is one too many.
+const TURNED_AWAY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Serves the public API until `shutdown` is done; then lets open requests end, within the configured
+/// time, and returns. Event streams and long polls end at once.
+///
+/// # Errors
+/// [`ConfigError`] before anything is served.
+pub async fn serve<N: Node>(
+    listener: TcpListener,
+    node: Arc<N>,
+    config: ApiConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ConfigError> {
+    config.check()?;
+    let (close, closing) = watch::channel(false);
+    let shell = Arc::new(Shell::new(node, config, closing));
+    let server = Arc::new(Server {
+        router: router(shell.clone()),
+        shell,
+    });
+    let connections = Gauge::new(server.shell.config.max_connections);
+    let networks = Connections::new();
+    let mut tasks = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    if let Some(place) = server.admit(peer.ip(), &connections, &networks) {
+                        tasks.spawn(server.clone().connection(stream, peer.ip(), place));
+                    } else {
+                        let _sent = stream.try_write(TURNED_AWAY);
+                        server.shell.node.count(Event::ConnectionShed);
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    close.send_replace(true);
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if timeout(server.shell.config.drain_timeout, drained)
+        .await
+        .is_err()
+    {
+        debug!(
+            connections = tasks.len(),
+            "closing connections that did not end"
+        );
+    }
+    Ok(())
+}
+
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+struct Server<N> {
+    shell: Arc<Shell<N>>,
+    router: Router,
+}
+
+/// What a connection takes of the limits.
+struct Place {
+    _one: Hold,
+    _network: Option<Connected>,
+}
+
+impl<N: Node> Server<N> {
+    fn admit(&self, peer: IpAddr, all: &Gauge, networks: &Connections) -> Option<Place> {
+        let config = &self.shell.config;
+        let one = all.take(1)?;
+        // Behind a proxy everybody seems to come from one network.
+        let network = if self.is_proxy(peer) {
+            None
+        } else {
+            Some(networks.enter(Network::of(peer), config.max_network_connections)?)
+        };
+        Some(Place {
+            _one: one,
+            _network: network,
+        })
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.shell
+            .config
+            .trusted_proxies
+            .contains(&peer.to_canonical())
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: IpAddr, _place: Place) {
+        let config = &self.shell.config;
+        let _best_effort = stream.set_nodelay(true);
+        let io = TokioIo::new(Stall::new(stream, config.stall_timeout));
+        let of_peer = (!self.is_proxy(peer)).then(|| Network::of(peer));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let network = of_peer.unwrap_or_else(|| {
+                let trusted = &self.shell.config.trusted_proxies;
+                Network::of(client_address(peer, trusted, request.headers()))
+            });
+            request.extensions_mut().insert(network);
+            let router = self.router.clone();
+            handle(router, request)
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(config.head_timeout)
+                .max_buf_size(config.head_bytes)
+                .serve_connection(io, service)
+        );
+        let mut closing = self.shell.closing.clone();
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = closed(&mut closing) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // Says what went wrong with the HTTP, never who sent it or what.
+            debug!(%error, "connection ended early");
+        }
+    }
+}
+
+/// Answers one request, and lets pages of any origin read the answer: the API is public and knows no
+/// cookies.
+async fn handle(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let public = request.uri().path().starts_with("/v1/");
+    let mut response = if public && is_preflight(&request) {
+        preflight()
+    } else {
+        // A router is always ready.
+        router.call(request.map(Body::new)).await?
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if public {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("etag, retry-after"),
+        );
+    }
+    Ok(response)
+}
+
+fn is_preflight(request: &Request<Incoming>) -> bool {
+    request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, POST"),
+    );
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("content-type, if-none-match, last-event-id"),
+    );
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}

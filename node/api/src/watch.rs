@@ -1,0 +1,193 @@
+//! Watches: an app proves once that it may read some mailboxes, and is told for five minutes when one
+//! of them changed, by server-sent events.
+//!
+//! A token stands for the watch, as an `EventSource` can send neither body nor header. It is not kept,
+//! only its hash, and never logged.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::HeaderValue;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
+use futures::Stream;
+use lapwing_protocol::client::{MAX_WATCH_ORDER, WatchOrder, check_proof};
+use lapwing_protocol::codec::from_bytes;
+use lapwing_protocol::hash::record_hash;
+use lapwing_protocol::id::{RecordId, from_hex};
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::time::Seconds;
+use serde_json::json;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::calls::{EXPENSIVE, check_type, ok, spend};
+use crate::hub::Watch;
+use crate::limits::{Hold, read_body};
+use crate::node::Node;
+use crate::problem::Refusal;
+use crate::rate::{Network, lock};
+use crate::router::{Shell, closed};
+
+/// How long a watch lives.
+const LIFE: Seconds = Seconds::minutes(5);
+
+/// How often a silent stream shows that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Proofs checked in one go, each about 50 µs, before others get their turn.
+const BATCH: usize = 8;
+
+/// The watches that are open.
+pub(crate) struct Watches {
+    open: Mutex<BTreeMap<RecordId, Open>>,
+    max: usize,
+}
+
+struct Open {
+    watched: Arc<Watched>,
+    expires: Instant,
+    /// Ends the stream that is open for it, when another takes its place.
+    stream: Option<oneshot::Sender<Infallible>>,
+}
+
+struct Watched {
+    watch: Watch,
+    events: AtomicU64,
+}
+
+impl Watches {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            open: Mutex::default(),
+            max,
+        }
+    }
+
+    fn add(&self, token: &[u8; 32], watch: Watch, expires: Instant) -> Result<(), Problem> {
+        let mut open = lock(&self.open);
+        let now = Instant::now();
+        open.retain(|_, o| o.expires > now);
+        if open.len() >= self.max {
+            return Err(Problem::Busy);
+        }
+        let entry = Open {
+            watched: Arc::new(Watched {
+                watch,
+                events: AtomicU64::new(0),
+            }),
+            expires,
+            stream: None,
+        };
+        open.insert(record_hash(token), entry);
+        Ok(())
+    }
+
+    fn stream(&self, token: &[u8; 32]) -> Option<(Arc<Watched>, Instant, Replaced)> {
+        let mut open = lock(&self.open);
+        let entry = open.get_mut(&record_hash(token))?;
+        if entry.expires <= Instant::now() {
+            return None;
+        }
+        let (sender, replaced) = oneshot::channel();
+        entry.stream = Some(sender);
+        Some((entry.watched.clone(), entry.expires, replaced))
+    }
+}
+
+type Replaced = oneshot::Receiver<Infallible>;
+
+/// `POST /v1/watches`: a [`WatchOrder`] gives a token.
+pub(crate) async fn open<N: Node>(
+    State(shell): State<Arc<Shell<N>>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let network = request.extensions().get::<Network>().copied();
+    spend(&shell, network, EXPENSIVE)?;
+    check_type(request.headers(), "application/cbor")?;
+    let (body, _held) = read_body(
+        request.into_body(),
+        MAX_WATCH_ORDER,
+        &shell.bodies,
+        shell.config.body_timeout,
+    )
+    .await?;
+    let _working = shell.calls.take(1).ok_or(Problem::Busy)?;
+    let order: WatchOrder = from_bytes(&body, MAX_WATCH_ORDER).map_err(Problem::from)?;
+    let (view, me, now) = (shell.node.view(), shell.node.id(), shell.node.now());
+    let mut ids = Vec::with_capacity(order.proofs.len());
+    for batch in order.proofs.chunks(BATCH) {
+        for proof in batch {
+            ids.push(check_proof(proof, &view, &me, now)?.mailbox.id());
+        }
+        tokio::task::yield_now().await;
+    }
+    let watch = shell.node.watch(&ids)?;
+    let token = shell.node.random();
+    let expires = Instant::now() + Duration::from_secs(LIFE.get().into());
+    shell.watches.add(&token, watch, expires)?;
+    let answer = json!({
+        "watch": HEXLOWER.encode(&token),
+        "expires": now.plus(LIFE).get(),
+    });
+    Ok(ok("application/json", answer.to_string().into()))
+}
+
+/// `GET /v1/watches/{token}/events`: the stream of a watch. One at a time: a new one ends the one
+/// before, which may be a connection that broke unseen.
+pub(crate) async fn events<N: Node>(
+    State(shell): State<Arc<Shell<N>>>,
+    Path(token): Path<String>,
+) -> Result<Response, Refusal> {
+    let token = from_hex(&token).map_err(|_| Problem::NotFound)?;
+    let waiting = shell.waiting.take(1).ok_or(Problem::Busy)?;
+    let (watched, expires, replaced) = shell.watches.stream(&token).ok_or(Problem::NotFound)?;
+    let following = Following {
+        watched,
+        expires,
+        replaced,
+        closing: shell.closing.clone(),
+        _waiting: waiting,
+    };
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    let mut response = Sse::new(stream(following))
+        .keep_alive(keep_alive)
+        .into_response();
+    let headers = response.headers_mut();
+    // A proxy that buffers would hold events back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Following {
+    watched: Arc<Watched>,
+    expires: Instant,
+    replaced: Replaced,
+    closing: watch::Receiver<bool>,
+    _waiting: Hold,
+}
+
+fn stream(following: Following) -> impl Stream<Item = Result<Event, Infallible>> {
+    futures::stream::unfold(Some(following), |following| async move {
+        let mut f = following?;
+        tokio::select! {
+            biased;
+            _ = &mut f.replaced => None,
+            () = closed(&mut f.closing) => None,
+            () = sleep_until(f.expires) => Some((Ok(Event::default().event("expired").data("{}")), None)),
+            index = f.watched.watch.changed() => {
+                let number = f.watched.events.fetch_add(1, Ordering::Relaxed) + 1;
+                let event = Event::default()
+                    .event("changed")
+                    .id(number.to_string())
+                    .data(format!("{{\"index\":{index}}}"));
+                Some((Ok(event), Some(f)))
+            }
+        }
+    })
+}
