@@ -239,7 +239,11 @@ wire_struct! {
 
 impl core::fmt::Debug for RegionSecret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "RegionSecret({}, {}, redacted)", self.region, self.version)
+        write!(
+            f,
+            "RegionSecret({}, {}, redacted)",
+            self.region, self.version
+        )
     }
 }
 

@@ -162,7 +162,9 @@ impl Record for Roster {
 impl Roster {
     /// Every node with its operator, in the roster's order.
     pub fn nodes(&self) -> impl Iterator<Item = (&Operator, &NodeEntry)> {
-        self.operators.iter().flat_map(|o| o.nodes.iter().map(move |n| (o, n)))
+        self.operators
+            .iter()
+            .flat_map(|o| o.nodes.iter().map(move |n| (o, n)))
     }
 
     /// The entry of a node, if it is in the roster.
@@ -201,6 +203,8 @@ impl Record for MediatorRegistration {
 impl MediatorRegistration {
     /// Whether the mediator may serve a postal code.
     pub fn serves(&self, postal_code: &str) -> bool {
-        self.areas.iter().any(|a| postal_code.starts_with(a.as_str()))
+        self.areas
+            .iter()
+            .any(|a| postal_code.starts_with(a.as_str()))
     }
 }

@@ -479,7 +479,7 @@ impl CheckedEntry {
     /// [`Problem::BrokenChain`] where they do not belong together.
     pub fn fit(admission: Verified<Admission>, request: CheckedRequest) -> Result<Self, Problem> {
         let fits = admission.issuer == request.token.issuer
-            && admission.token == PriorityToken::id(&request.token)
+            && admission.token == PriorityToken::token_id(&request.token)
             && admission.request == request_id(&request.request)
             && admission.region == request.request.region
             && admission.inbox == request.request.inbox.id();

@@ -21,6 +21,7 @@ pub mod item;
 pub mod key;
 pub mod mailbox;
 pub mod mediation;
+pub mod peer;
 pub mod placement;
 pub mod problem;
 pub mod queue;

@@ -99,6 +99,8 @@ wire_struct! {
         pub slots: SlotClass,
         /// How long it lives.
         pub life: Life,
+        /// The day from whose end its life counts; it is opened within a day of it.
+        pub day: Day,
         /// Random.
         pub nonce: [u8; 16],
     }
@@ -108,6 +110,11 @@ impl Mailbox {
     /// The mailbox's id.
     pub fn id(&self) -> MailboxId {
         MailboxId::from_bytes(hash("lapwing/v1/mailbox", self))
+    }
+
+    /// When the mailbox and all that it holds expire: the end of its day plus its life.
+    pub fn expires(&self) -> Time {
+        self.day.plus(self.life.days() + 1).start()
     }
 }
 
@@ -119,6 +126,8 @@ wire_struct! {
         pub key: VerifyingKey,
         /// How long it lives.
         pub life: Life,
+        /// The day from whose end its life counts; it is opened within a day of it.
+        pub day: Day,
         /// Random.
         pub nonce: [u8; 16],
     }
@@ -128,6 +137,11 @@ impl Mark {
     /// The mark's id.
     pub fn id(&self) -> MailboxId {
         MailboxId::from_bytes(hash("lapwing/v1/mark", self))
+    }
+
+    /// When the mark expires: the end of its day plus its life.
+    pub fn expires(&self) -> Time {
+        self.day.plus(self.life.days() + 1).start()
     }
 }
 
@@ -151,11 +165,19 @@ impl Place {
         }
     }
 
-    /// How long it lives.
-    pub fn life(&self) -> Life {
+    /// The day from which its life counts.
+    pub fn day(&self) -> Day {
         match self {
-            Place::Mailbox(m) => m.life,
-            Place::Mark(m) => m.life,
+            Place::Mailbox(m) => m.day,
+            Place::Mark(m) => m.day,
+        }
+    }
+
+    /// When it expires.
+    pub fn expires(&self) -> Time {
+        match self {
+            Place::Mailbox(m) => m.expires(),
+            Place::Mark(m) => m.expires(),
         }
     }
 }
@@ -214,9 +236,9 @@ impl Record for Opening {
 }
 
 impl Opening {
-    /// The time at which it and all it holds expire: the end of its day plus its life.
+    /// The time at which it and all it holds expire.
     pub fn expires(&self) -> Time {
-        self.day.plus(self.place.life().days() + 1).start()
+        self.place.expires()
     }
 }
 
@@ -295,7 +317,10 @@ pub const MAX_BLOB_WRITE: usize = MAX_BLOB + 8 * 1024;
 
 /// The bytes that a slot's key signs for a write: mailbox id, slot and BLAKE3 of the blob.
 pub fn write_message(mailbox: &MailboxId, slot: u32, blob: &[u8]) -> [u8; 32] {
-    hash("lapwing/v1/blob-write", &(*mailbox, slot, *blake3::hash(blob).as_bytes()))
+    hash(
+        "lapwing/v1/blob-write",
+        &(*mailbox, slot, *blake3::hash(blob).as_bytes()),
+    )
 }
 
 /// The hash on which the work of a write to an open box is done.

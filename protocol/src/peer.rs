@@ -6,8 +6,8 @@
 use crate::bounded::{Bytes, List};
 use crate::client::{CheckedLock, check_claim, check_lock, check_proof};
 use crate::cose::Verified;
-use crate::id::{FederationId, ItemId, MailboxId, NodeId, RecordId, RequestId};
-use crate::item::{self, CheckedItem, CheckedRequest, ItemBytes, ItemKind};
+use crate::id::{FederationId, MailboxId, NodeId, RecordId, RequestId};
+use crate::item::{self, CheckedItem, CheckedRequest, ItemBytes, ItemKey, ItemKind};
 use crate::mailbox::{Ack, ReadProof, ack_message};
 use crate::problem::Problem;
 use crate::queue::{Challenge, ChallengeOrder, Claim, LockOrder, MAX_CLAIM};
@@ -24,7 +24,7 @@ pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
 /// Most bytes of a message.
 pub const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 /// Most ids in one id list.
-pub const MAX_IDS: usize = 4096;
+pub const MAX_IDS: usize = 2048;
 /// Most digests in one answer.
 pub const MAX_DIGESTS: usize = 256;
 /// Most trust records in one id list.
@@ -51,6 +51,17 @@ wire_struct! {
         pub proof: Bytes<1280>,
         /// Only slots above this one.
         pub after: Option<u32>,
+    }
+}
+
+wire_struct! {
+    /// Asks for what opened a mailbox or mark, or brought a request into a region's queue.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct OpenedOrder {
+        /// The mailbox, mark or region.
+        pub placement: [u8; 32],
+        /// In a region: the request.
+        pub request: Option<RequestId>,
     }
 }
 
@@ -82,8 +93,8 @@ wire_struct! {
     pub struct IdOrder {
         /// The shard.
         pub shard: Shard,
-        /// Only ids above this one.
-        pub after: Option<ItemId>,
+        /// Only keys above this one.
+        pub after: Option<ItemKey>,
     }
 }
 
@@ -101,11 +112,11 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// An item's id with its stamp.
+    /// An item's key with its stamp.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    pub struct StampedId {
-        /// The item.
-        pub id: ItemId,
+    pub struct StampedKey {
+        /// Where the item is kept.
+        pub key: ItemKey,
         /// Its stamp.
         pub stamp: Hour,
     }
@@ -123,8 +134,8 @@ wire_enum! {
         3 => Read(ForwardedRead),
         /// What do these marks say?
         4 => ReadMarks(List<MailboxId, 64>),
-        /// The opening or admission that opened this id.
-        5 => Opened(MailboxId),
+        /// The opening, admission or queue entry of this id.
+        5 => Opened(OpenedOrder),
         /// Admit this request (COSE), whose token you issued.
         6 => Admit(Bytes<6400>),
         /// A challenge for a provider.
@@ -137,8 +148,8 @@ wire_enum! {
         10 => Digests(Hour),
         /// The ids of a shard.
         11 => Ids(IdOrder),
-        /// The items with these ids.
-        12 => Items(List<ItemId, MAX_ITEMS>),
+        /// The items with these keys.
+        12 => Items(List<ItemKey, MAX_ITEMS>),
         /// The ids of all trust records in force.
         13 => TrustIds,
         /// The trust records with these ids.
@@ -189,7 +200,7 @@ wire_enum! {
         /// Digests; shards that are empty are left out.
         10 => Digests(List<Digest, MAX_DIGESTS>),
         /// Ids, sorted; more follow where the list is full.
-        11 => Ids(List<StampedId, MAX_IDS>),
+        11 => Ids(List<StampedKey, MAX_IDS>),
         /// Ids of trust records, parents first.
         13 => TrustIds(List<RecordId, MAX_TRUST>),
         /// Trust records.
@@ -210,8 +221,8 @@ pub enum CheckedPeerCall {
     Read(Verified<ReadProof>, Option<u32>),
     /// Read marks.
     ReadMarks(Vec<MailboxId>),
-    /// The opening of an id.
-    Opened(MailboxId),
+    /// The opening, admission or queue entry of an id.
+    Opened(OpenedOrder),
     /// Admit a request.
     Admit(CheckedRequest),
     /// A challenge.
@@ -225,7 +236,7 @@ pub enum CheckedPeerCall {
     /// Ids.
     Ids(IdOrder),
     /// Items by id.
-    Items(Vec<ItemId>),
+    Items(Vec<ItemKey>),
     /// Trust record ids.
     TrustIds,
     /// Trust records.
@@ -282,7 +293,7 @@ pub enum CheckedReply {
     /// Digests.
     Digests(Vec<Digest>),
     /// Ids.
-    Ids(Vec<StampedId>),
+    Ids(Vec<StampedKey>),
     /// Trust record ids.
     TrustIds(Vec<RecordId>),
     /// Trust records, as bytes: they are checked one after the other, since each may need the one before.

@@ -3,7 +3,9 @@
 use crate::bounded::{Bytes, List};
 use crate::cose::Record;
 use crate::hash::hash;
-use crate::id::{ClaimId, LockId, MailboxId, NodeId, RecordId, RegionId, RequestId, TicketId, TokenId};
+use crate::id::{
+    ClaimId, LockId, MailboxId, NodeId, RecordId, RegionId, RequestId, TicketId, TokenId,
+};
 use crate::key::VerifyingKey;
 use crate::mailbox::{MAX_GRANTS, Mailbox};
 use crate::time::Time;
@@ -293,4 +295,3 @@ impl Record for Release {
     const DOMAIN: &'static str = "lapwing/v1/release";
     const MAX: usize = 384;
 }
-

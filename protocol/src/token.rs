@@ -4,13 +4,13 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::bounded::Text;
 use crate::cose::Record;
 use crate::hash::{hash, work_bits};
 use crate::id::{FederationId, NodeId, Priority, TokenHash, TokenId};
 use crate::key::{SealingKey, VerifyingKey};
 use crate::time::{Seconds, Time};
 use crate::wire_struct;
-use crate::bounded::Text;
 
 wire_struct! {
     /// The data by which a user is known to the provider that is booked, and to nobody else.
@@ -66,7 +66,13 @@ pub fn work_holds(federation: &FederationId, h: &TokenHash, proof: u64, bits: u8
 }
 
 /// Tries proofs from `from` on, at most `tries` of them; a caller that shows progress calls it in pieces.
-pub fn search_work(federation: &FederationId, h: &TokenHash, bits: u8, from: u64, tries: u64) -> Option<u64> {
+pub fn search_work(
+    federation: &FederationId,
+    h: &TokenHash,
+    bits: u8,
+    from: u64,
+    tries: u64,
+) -> Option<u64> {
     (from..from.saturating_add(tries)).find(|proof| work_holds(federation, h, *proof, bits))
 }
 
@@ -97,14 +103,21 @@ impl Record for PriorityToken {
 
 impl PriorityToken {
     /// The token's id: a hash of issuer, epoch and serial.
-    pub fn id(&self) -> TokenId {
-        TokenId::from_bytes(hash("lapwing/v1/token", &(self.issuer, self.epoch, self.serial)))
+    pub fn token_id(&self) -> TokenId {
+        TokenId::from_bytes(hash(
+            "lapwing/v1/token",
+            &(self.issuer, self.epoch, self.serial),
+        ))
     }
 
     /// When it can no longer be admitted and its request expires: the end of its epoch plus `life`,
     /// rounded up to a full day.
     pub fn expires(&self, epoch: Seconds, life: Seconds) -> Time {
-        epoch_start(self.epoch.saturating_add(1), epoch).plus(life).day().plus(1).start()
+        epoch_start(self.epoch.saturating_add(1), epoch)
+            .plus(life)
+            .day()
+            .plus(1)
+            .start()
     }
 }
 

@@ -1,5 +1,27 @@
 //! What a Lapwing node decides: a state machine without IO.
+//!
+//! [`Core::handle`] takes one [`Input`] at a time, with the time and a source of randomness, and returns
+//! the [`Effect`]s that the shell carries out. What it reads it reads through [`store::Reader`]; what it
+//! writes leaves as [`Effect::Commit`], and whatever depends on that waits for [`Input::Durable`].
 
+mod accept;
+mod core;
+mod digest;
+mod effect;
+mod flow;
+mod identity;
+mod input;
+mod lifecycle;
 pub mod lottery;
 pub mod queue;
+mod rows;
+mod serve;
 pub mod store;
+mod sync;
+mod trust;
+
+pub use crate::core::{Core, Numbers};
+pub use crate::effect::{Alarm, Effect, Severity, Topic};
+pub use crate::flow::read_local;
+pub use crate::identity::Identity;
+pub use crate::input::{CallFailure, CallTag, ClientTag, Input, PeerTag};

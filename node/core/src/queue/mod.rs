@@ -9,8 +9,12 @@
 //! start. See `docs/spec/queue.md`.
 
 mod entry;
+mod history;
 mod region;
 mod slot;
+
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
 
@@ -126,7 +130,12 @@ impl QueueIndex {
     pub fn add_ticket(&mut self, grant: &TicketGrant) {
         let holder = self.nodes.number(grant.holder);
         self.change(grant.region, grant.request, grant.expires, |slot| {
-            slot.add_ticket(grant.ticket(), *grant.key.as_bytes(), grant.lapses, holder);
+            slot.history_mut().add_ticket(
+                grant.ticket(),
+                *grant.key.as_bytes(),
+                grant.lapses,
+                holder,
+            );
         });
     }
 
@@ -135,8 +144,10 @@ impl QueueIndex {
         let holder = self.nodes.number(grant.holder);
         self.change(grant.region, grant.request, grant.expires, |slot| {
             let key = *grant.key.as_bytes();
-            slot.add_ticket(grant.ticket(), key, grant.lapses, holder);
-            slot.add_spend(grant.ticket(), key, spend.offer_expires);
+            slot.history_mut()
+                .add_ticket(grant.ticket(), key, grant.lapses, holder);
+            slot.history_mut()
+                .add_spend(grant.ticket(), key, spend.offer_expires);
         });
     }
 
@@ -144,7 +155,8 @@ impl QueueIndex {
     pub fn add_lock(&mut self, grant: &LockGrant) {
         let holder = self.nodes.number(grant.holder);
         self.change(grant.region, grant.request, grant.expires, |slot| {
-            slot.add_lock(grant.lock, grant.ticket, holder);
+            slot.history_mut()
+                .add_lock(grant.lock, grant.ticket, holder);
         });
     }
 
@@ -153,18 +165,18 @@ impl QueueIndex {
     /// remembered.
     pub fn add_release(&mut self, release: &Release, signer: &VerifyingKey) {
         self.change(release.region, release.request, release.expires, |slot| {
-            slot.add_release(release.lock, *signer.as_bytes());
+            slot.history_mut()
+                .add_release(release.lock, *signer.as_bytes());
         });
     }
 
-    /// Lists a request again whose booking `lock` was released. Until then its new offers come by
-    /// the channel of the provider that it was booked with. May come before lock and release.
-    ///
-    /// Nothing happens where the request is not known: there is nothing to remember it until.
-    pub fn relist(&mut self, region: RegionId, request: RequestId, lock: LockId) {
-        if let Some(expires) = self.slot(&region, &request).map(Slot::expires) {
-            self.change(region, request, expires, |slot| slot.relist(lock));
-        }
+    /// Lists a request again whose booking `lock` was released; `expires` is when the request does.
+    /// Until then its new offers come by the channel of the provider that it was booked with. May
+    /// come before lock and release; a later booking takes it off the list again.
+    pub fn relist(&mut self, region: RegionId, request: RequestId, lock: LockId, expires: Time) {
+        self.change(region, request, expires, |slot| {
+            slot.history_mut().relist(lock)
+        });
     }
 
     /// The first requests of a region's list, at most `count`: in order of epoch, then priority.

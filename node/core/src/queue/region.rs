@@ -24,7 +24,7 @@ struct Board {
 impl Board {
     fn seat(&mut self, request: RequestId, slot: &mut Slot) {
         slot.seat = match slot.rank() {
-            Some((epoch, priority)) if slot.listable() && self.clock < slot.expires() => {
+            Some((epoch, priority)) if !slot.booked() && self.clock < slot.expires() => {
                 if slot.free_from() <= self.clock {
                     self.listed.insert((epoch, priority, request));
                     Seat::Listed

@@ -1,1 +1,455 @@
-//! The index against a plain model.
+//! The index against the plain model, its order of feeding, and its costs.
+
+use lapwing_protocol::id::{
+    ClaimId, LockId, MailboxId, NodeId, Priority, RegionId, RequestId, TokenId,
+};
+use lapwing_protocol::key::{SigningKey, VerifyingKey};
+use lapwing_protocol::mailbox::Spend;
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::queue::{LockGrant, Release, TicketGrant, ticket_id};
+use lapwing_protocol::time::Time;
+use proptest::prelude::*;
+
+use super::model::{Fact, Model};
+use super::slot::Slot;
+use super::*;
+
+const LIMITS: Limits = Limits {
+    open_offers: 2,
+    reoffers: 1,
+    quorum: 2,
+};
+const REGIONS: u8 = 2;
+const REQUESTS: u8 = 3;
+const CLAIMS: u8 = 4;
+const LOCKS: u8 = 4;
+/// All times of the properties lie below.
+const END: u64 = 40;
+
+fn key(n: u8) -> VerifyingKey {
+    SigningKey::from_seed(&[n; 32]).verifying_key()
+}
+
+fn region(n: u8) -> RegionId {
+    RegionId::from_bytes([n; 32])
+}
+
+fn request(n: u8) -> RequestId {
+    RequestId::from_bytes([n; 32])
+}
+
+fn claim(n: u8) -> ClaimId {
+    ClaimId::from_bytes([n; 32])
+}
+
+fn lock(n: u8) -> LockId {
+    LockId::from_bytes([n; 32])
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 32])
+}
+
+fn time(n: u64) -> Time {
+    Time::new(n)
+}
+
+fn ticket(c: u8, q: u8) -> TicketId {
+    ticket_id(&claim(c), &request(q))
+}
+
+/// A request's token key has its number, a claim's key that and 100.
+fn claim_key(c: u8) -> VerifyingKey {
+    key(100 + c)
+}
+
+fn entry(q: u8, expires: u64) -> Entry {
+    Entry {
+        // The later requests come first in time, then two share a priority.
+        epoch: 7 - u32::from(q / 2),
+        priority: Priority::from_bytes([q % 2; 32]),
+        token: TokenId::from_bytes([q; 32]),
+        token_key: *key(q).as_bytes(),
+        inbox: MailboxId::from_bytes([q; 32]),
+        expires: time(expires),
+    }
+}
+
+fn grant(holder: u8, r: u8, q: u8, c: u8, lapses: u64) -> TicketGrant {
+    TicketGrant {
+        holder: node(holder),
+        region: region(r),
+        request: request(q),
+        claim: claim(c),
+        key: claim_key(c),
+        inbox: MailboxId::from_bytes([q; 32]),
+        lapses: time(lapses),
+        expires: time(END),
+    }
+}
+
+fn spend(grant: &TicketGrant, offer_expires: u64) -> Spend {
+    Spend {
+        request: grant.request,
+        ticket: grant.ticket(),
+        mailbox: grant.inbox,
+        blob: [0; 32],
+        offer_expires: time(offer_expires),
+        expires: grant.expires,
+    }
+}
+
+fn lock_grant(holder: u8, r: u8, q: u8, c: u8, l: u8) -> LockGrant {
+    LockGrant {
+        holder: node(holder),
+        region: region(r),
+        request: request(q),
+        ticket: ticket(c, q),
+        lock: lock(l),
+        expires: time(END),
+    }
+}
+
+fn release(r: u8, q: u8, l: u8) -> Release {
+    Release {
+        region: region(r),
+        request: request(q),
+        lock: lock(l),
+        expires: time(END),
+    }
+}
+
+/// The node under test is node 0.
+fn index() -> QueueIndex {
+    QueueIndex::new(node(0), LIMITS)
+}
+
+fn fact() -> impl Strategy<Value = Fact> {
+    let ids = (0..4u8, 0..REGIONS, 0..REQUESTS, 0..CLAIMS, 0..LOCKS);
+    let rest = (0..10u8, 0..END, 0..END, 0..6u8);
+    (ids, rest).prop_map(|((h, r, q, c, l), (kind, a, b, odd))| {
+        let mut ticket = grant(h, r, q, c, a);
+        if odd == 0 {
+            // A false holder names a key of its own.
+            ticket.key = claim_key((c + 1) % CLAIMS);
+        }
+        match kind {
+            0 | 1 => Fact::Entry(region(r), request(q), entry(q, END - u64::from(odd))),
+            2 | 3 => Fact::Ticket(ticket),
+            4 => Fact::Spend(ticket.clone(), spend(&ticket, b)),
+            5 | 6 => Fact::Lock(lock_grant(h, r, q, if odd == 0 { 0 } else { l % 2 }, l)),
+            7 => Fact::Release(release(r, q, l), key(q)),
+            8 => Fact::Release(release(r, q, l), claim_key(c)),
+            _ => Fact::Relist(region(r), request(q), lock(l), time(END)),
+        }
+    })
+}
+
+/// Everything that can be asked, at one time.
+fn check(index: &mut QueueIndex, model: &Model<'_>, now: Time) -> Result<(), TestCaseError> {
+    for r in (0..REGIONS).map(region) {
+        let known = model.requests(&r);
+        prop_assert_eq!(index.len(&r), known.len());
+        prop_assert_eq!(index.is_empty(&r), known.is_empty());
+        prop_assert!(index.entries(&r).map(|(request, _)| request).eq(known));
+        for count in [0, 1, 100] {
+            let without = [None, Some(claim_key(0)), Some(claim_key(1))];
+            for without in without.iter().map(Option::as_ref) {
+                let picked = index.pick(&r, count, now, without);
+                prop_assert_eq!(picked, model.pick(&r, count, now, without));
+            }
+        }
+        for n in 0..REQUESTS {
+            let q = request(n);
+            prop_assert_eq!(index.entry(&r, &q), model.entry(&r, &q));
+            prop_assert_eq!(
+                model.entry(&r, &q).and(index.locked(&r, &q)),
+                model.locked(&r, &q)
+            );
+            for t in (0..CLAIMS).map(|c| ticket(c, n)) {
+                prop_assert_eq!(
+                    index.may_grant(&r, &q, &t, now),
+                    model.may_grant(&r, &q, &t, now)
+                );
+                for l in (0..LOCKS).map(lock) {
+                    for by in [key(n), key(n + 1)] {
+                        prop_assert_eq!(
+                            index.may_lock(&r, &q, &l, &t, &by, now),
+                            model.may_lock(&r, &q, &l, &t, &by, now)
+                        );
+                    }
+                }
+            }
+            for l in 0..LOCKS {
+                for by in [key(n), claim_key(0), claim_key(1)] {
+                    let release = Release {
+                        region: r,
+                        request: q,
+                        lock: lock(l),
+                        expires: time(END),
+                    };
+                    prop_assert_eq!(
+                        index.may_release(&release, &by, now),
+                        model.may_release(&r, &q, &lock(l), &by, now)
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// One set in two orders, asked at times that also step back: always what the model says.
+    #[test]
+    fn decisions_follow_from_the_set(
+        (facts, shuffled) in prop::collection::vec(fact(), 0..60)
+            .prop_flat_map(|facts| (Just(facts.clone()), Just(facts).prop_shuffle())),
+        times in prop::collection::vec(0..END + 2, 1..4),
+        (early, limits) in (0..60usize, (1..4u8, 0..3u8, 1..4u8)),
+    ) {
+        let (open_offers, reoffers, quorum) = limits;
+        let other = Limits { open_offers, reoffers, quorum };
+        for order in [&facts, &shuffled] {
+            let mut index = index();
+            for (n, fact) in order.iter().enumerate() {
+                fact.feed(&mut index);
+                if n == early {
+                    let model = Model { facts: &order[..=n], limits: LIMITS, me: node(0) };
+                    check(&mut index, &model, time(times[0]))?;
+                }
+            }
+            for limits in [LIMITS, other, LIMITS] {
+                index.set_limits(limits);
+                let model = Model { facts: order, limits, me: node(0) };
+                for now in &times {
+                    check(&mut index, &model, time(*now))?;
+                }
+            }
+        }
+    }
+
+    /// What expires goes, and changes nothing for the rest; its late items are not taken again.
+    #[test]
+    fn expiry_removes_the_expired_alone(
+        facts in prop::collection::vec(fact(), 0..60),
+        now in END - 6..END,
+    ) {
+        let now = time(now);
+        let mut index = index();
+        facts.iter().for_each(|fact| fact.feed(&mut index));
+        let before = Model { facts: &facts, limits: LIMITS, me: node(0) };
+        let gone: Vec<_> = (0..REGIONS)
+            .map(region)
+            .flat_map(|r| before.requests(&r).into_iter().map(move |q| (r, q)))
+            .filter(|(r, q)| before.entry(r, q).is_some_and(|e| e.expires <= now))
+            .collect();
+        let mut removed = index.expire(now);
+        removed.sort();
+        prop_assert_eq!(&removed, &gone);
+        let left: Vec<_> = facts
+            .iter()
+            .filter(|fact| !matches!(fact, Fact::Entry(r, q, _) if gone.contains(&(*r, *q))))
+            .cloned()
+            .collect();
+        let model = Model { facts: &left, limits: LIMITS, me: node(0) };
+        check(&mut index, &model, now)?;
+        for (r, q) in gone {
+            index.insert_entry(r, q, Entry { expires: now, ..entry(0, 0) });
+            prop_assert_eq!(index.entry(&r, &q), None);
+        }
+        index.expire(time(END));
+        prop_assert!(index.regions.is_empty());
+        prop_assert_eq!(index.total(), 0);
+    }
+}
+
+/// A queue of `n` requests in one region.
+fn queue(n: u32) -> QueueIndex {
+    let mut index = index();
+    for i in 0..n {
+        let mut id = [0; 32];
+        // An odd multiplier: distinct, and out of order.
+        id[..4].copy_from_slice(&i.wrapping_mul(0x9E37_79B1).to_be_bytes());
+        let entry = Entry {
+            priority: Priority::from_bytes(id),
+            ..entry(0, END)
+        };
+        index.insert_entry(region(0), RequestId::from_bytes(id), entry);
+    }
+    index
+}
+
+#[test]
+fn a_pick_costs_the_same_in_a_long_queue() {
+    for n in [100, 100_000] {
+        let mut index = queue(n);
+        let (first, seen) = index.pick_counted(&region(0), 20, time(1), None);
+        assert_eq!((first.len(), seen), (20, 20), "{n} entries");
+        assert!(first.is_sorted());
+        // The first 20 are taken; who comes next looks at none of them.
+        for q in &first {
+            for c in 0..LIMITS.open_offers {
+                let ticket = TicketGrant {
+                    request: *q,
+                    ..grant(1, 0, 0, c, 10)
+                };
+                index.add_ticket(&ticket);
+            }
+        }
+        let (second, seen) = index.pick_counted(&region(0), 20, time(9), None);
+        assert_eq!((second.len(), seen), (20, 20), "{n} entries");
+        assert!(first.iter().all(|q| !second.contains(q)));
+        // They lapse, and are the first again.
+        let (third, seen) = index.pick_counted(&region(0), 20, time(10), None);
+        assert_eq!((third, seen), (first, 20), "{n} entries");
+        // The end of a queue is found without a walk through what has expired.
+        let (none, seen) = index.pick_counted(&region(0), 20, time(END), None);
+        assert_eq!((none.len(), seen), (0, 0), "{n} entries");
+    }
+}
+
+#[test]
+fn one_key_for_ever_finds_a_bound() {
+    let mut index = queue(1000);
+    let all = index.pick(&region(0), 1000, time(0), None);
+    for q in &all {
+        let ticket = TicketGrant {
+            request: *q,
+            ..grant(1, 0, 0, 0, 10)
+        };
+        index.add_ticket(&ticket);
+    }
+    let (none, seen) = index.pick_counted(&region(0), 20, time(1), Some(&claim_key(0)));
+    assert_eq!((none.len(), seen), (0, 20 + MAX_PASSED_OVER));
+    assert_eq!(
+        index.pick(&region(0), 20, time(1), Some(&claim_key(1))),
+        all[..20]
+    );
+}
+
+#[test]
+fn a_waiting_request_is_small() {
+    // With the key in the tree of slots, its place in the list and in the table of expiries.
+    let bytes = size_of::<Slot>() + 40 + 68 + 32;
+    assert!(bytes <= 320, "{bytes}");
+}
+
+/// An index in which request 0 has a ticket of claims 0 and 1 from holders 0 and 1.
+fn ticketed() -> QueueIndex {
+    let mut index = index();
+    index.insert_entry(region(0), request(0), entry(0, END));
+    for (h, c) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        index.add_ticket(&grant(h, 0, 0, c, 20));
+    }
+    index
+}
+
+fn may_lock(index: &QueueIndex, l: u8, c: u8) -> Result<Decision, Problem> {
+    index.may_lock(
+        &region(0),
+        &request(0),
+        &lock(l),
+        &ticket(c, 0),
+        &key(0),
+        time(1),
+    )
+}
+
+#[test]
+fn one_lock_at_a_time_until_released_and_relisted() {
+    let mut index = ticketed();
+    assert_eq!(may_lock(&index, 1, 0), Ok(Decision::Granted));
+    index.add_lock(&lock_grant(0, 0, 0, 0, 1));
+    assert_eq!(may_lock(&index, 1, 0), Ok(Decision::Already));
+    assert_eq!(may_lock(&index, 2, 1), Err(Problem::Locked));
+    assert_eq!(
+        index.locked(&region(0), &request(0)),
+        None,
+        "one grant of two"
+    );
+    index.add_lock(&lock_grant(1, 0, 0, 0, 1));
+    assert_eq!(index.locked(&region(0), &request(0)), Some(lock(1)));
+
+    index.add_release(&release(0, 0, 1), &claim_key(1));
+    assert_eq!(
+        may_lock(&index, 2, 1),
+        Err(Problem::Locked),
+        "another ticket's key"
+    );
+    index.add_release(&release(0, 0, 1), &claim_key(0));
+    assert_eq!(index.locked(&region(0), &request(0)), None);
+    assert_eq!(
+        may_lock(&index, 1, 0),
+        Err(Problem::BadTicket),
+        "released for good"
+    );
+    assert_eq!(may_lock(&index, 2, 1), Ok(Decision::Granted));
+
+    let late = time(30);
+    assert!(index.pick(&region(0), 1, late, None).is_empty());
+    let new = index.may_grant(&region(0), &request(0), &ticket(2, 0), late);
+    assert_eq!(new, Err(Problem::Locked));
+    index.relist(region(0), request(0), lock(1), time(END));
+    assert_eq!(index.pick(&region(0), 1, late, None), [request(0)]);
+}
+
+#[test]
+fn a_token_is_booked_so_many_times() {
+    let mut index = ticketed();
+    for l in 1..=2 {
+        assert_eq!(may_lock(&index, l, 0), Ok(Decision::Granted));
+        index.add_lock(&lock_grant(0, 0, 0, 0, l));
+        index.add_release(&release(0, 0, l), &key(0));
+    }
+    assert_eq!(may_lock(&index, 3, 0), Err(Problem::ReoffersUsed));
+}
+
+#[test]
+fn one_false_holder_neither_frees_nor_blocks_nor_uses_up() {
+    let mut index = ticketed();
+    let forged = TicketGrant {
+        key: claim_key(3),
+        ..grant(2, 0, 0, 0, 20)
+    };
+    index.add_ticket(&forged);
+    index.add_lock(&lock_grant(0, 0, 0, 0, 1));
+    index.add_release(&release(0, 0, 1), &claim_key(3));
+    assert_eq!(may_lock(&index, 2, 1), Err(Problem::Locked));
+    let refused = index.may_release(&release(0, 0, 1), &claim_key(3), time(1));
+    assert_eq!(refused, Err(Problem::WrongSigner));
+
+    let mut index = ticketed();
+    for l in 10..20 {
+        index.add_lock(&lock_grant(2, 0, 0, 0, l));
+    }
+    assert_eq!(may_lock(&index, 1, 0), Ok(Decision::Granted));
+}
+
+#[test]
+fn strangers_releases_are_refused_and_a_users_bounded() {
+    let mut index = ticketed();
+    index.add_lock(&lock_grant(0, 0, 0, 0, 1));
+    let may = |index: &QueueIndex, l, by: &VerifyingKey| {
+        index.may_release(&release(0, 0, l), by, time(1))
+    };
+    assert_eq!(may(&index, 1, &key(50)), Err(Problem::WrongSigner));
+    assert_eq!(may(&index, 2, &claim_key(0)), Err(Problem::WrongSigner));
+    assert_eq!(may(&index, 1, &claim_key(0)), Ok(()));
+    for l in [2, 3] {
+        assert_eq!(may(&index, l, &key(0)), Ok(()));
+        index.add_release(&release(0, 0, l), &key(0));
+    }
+    assert_eq!(may(&index, 4, &key(0)), Err(Problem::CapReached));
+    assert_eq!(may(&index, 3, &key(0)), Ok(()), "the same again");
+    assert_eq!(may(&index, 1, &key(0)), Ok(()), "a lock that is known");
+}
+
+#[test]
+fn debug_output_names_nobody() {
+    let index = ticketed();
+    assert!(!format!("{index:?}").contains("0000"));
+    assert_eq!(format!("{:?}", entry(0, 1)), "Entry(redacted)");
+}

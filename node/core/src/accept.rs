@@ -1,0 +1,328 @@
+//! What a holder takes: the rules that depend on what it has stored.
+//!
+//! An item comes as a fresh write (through a coordinator or by gossip) or by comparison with another
+//! holder. Limits and freshness bind a fresh write only; replicas merge as sets.
+
+use lapwing_protocol::cose::parse;
+use lapwing_protocol::id::NodeId;
+use lapwing_protocol::item::{CheckedBlob, CheckedEntry, CheckedItem, Item, ItemKey, ItemKind};
+use lapwing_protocol::mailbox::MarkState;
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::queue::Admission;
+use lapwing_protocol::time::{Hour, Seconds, Time};
+
+use crate::core::Core;
+use crate::digest::shard_of;
+use crate::effect::{Alarm, Effect};
+use crate::rows::{self, Head};
+use crate::store::{Reader, prefix_end};
+
+/// The longest an item may live: the longest mailbox, and slack for its day.
+const LONGEST_LIFE: Seconds = Seconds::days(124);
+/// Most items that anybody may have written to one box that is open to all.
+const BOX_LIMIT: usize = 4096;
+
+/// How an item came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// As a write that wants to be acknowledged.
+    Fresh,
+    /// From another holder that has it.
+    Sync,
+}
+
+/// What became of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// It was written (in the batch at hand).
+    New,
+    /// It was there, or something that replaces it.
+    Known,
+}
+
+impl<R: Reader> Core<R> {
+    /// Takes an item, if the rules allow; its write goes into the batch at hand.
+    pub(crate) fn accept(&mut self, item: &CheckedItem, how: How) -> Result<Accepted, Problem> {
+        let key = item.key();
+        if !self.view.was_holder(&key.placement, &self.me.id()) {
+            return Err(Problem::NotHolder);
+        }
+        let now = self.time();
+        let expires = item.expires();
+        if expires <= now {
+            return Err(Problem::Expired);
+        }
+        if expires > now.plus(LONGEST_LIFE) {
+            return Err(Problem::OutOfBounds);
+        }
+        if how == How::Fresh
+            && (item.stamp() > self.hour().plus(1) || item.stamp().plus(1) < self.hour())
+        {
+            return Err(Problem::StaleTime);
+        }
+        let row = rows::item_key(&key);
+        if let Some(stored) = self.get(&row)? {
+            let (head, _) = self.parse_row(&stored)?;
+            if item.stamp() < head.stamp {
+                // Replicas agree on the earlier stamp.
+                self.uncount(&key, head);
+                self.write(item, &key, expires);
+            }
+            return Ok(Accepted::Known);
+        }
+        match item.item() {
+            Item::Opening(opening) => {
+                if how == How::Fresh && !near(now, opening.place.day().start()) {
+                    return Err(Problem::StaleTime);
+                }
+                self.write_group(item, &key, expires);
+            }
+            Item::Admission(_) => self.write_group(item, &key, expires),
+            Item::Blob(blob) => {
+                if self.blob_stands(blob, &key, how)? == Accepted::Known {
+                    return Ok(Accepted::Known);
+                }
+                self.write(item, &key, expires);
+                self.emit_after(Effect::Changed(blob.mailbox()));
+            }
+            Item::Deletion(deletion) => {
+                self.opened(&key.placement)?;
+                self.delete_blobs(&key.placement, deletion.slot)?;
+                self.write(item, &key, expires);
+            }
+            Item::Mark(state) => {
+                self.opened(&key.placement)?;
+                if self.replace_mark(&key, state, how)? == Accepted::Known {
+                    return Ok(Accepted::Known);
+                }
+                self.write(item, &key, expires);
+                self.emit_after(Effect::Changed(state.mark.id()));
+            }
+            Item::Entry(entry) => {
+                self.queue.insert_entry(
+                    entry.admission().region,
+                    entry.admission().request,
+                    index_entry(entry),
+                );
+                self.write_group(item, &key, expires);
+            }
+            Item::Ticket(grant) => {
+                self.queue.add_ticket(grant);
+                self.write_group(item, &key, expires);
+            }
+            Item::Spend(spend) => {
+                self.queue.add_spend(spend.grant(), spend.spend());
+                self.write_group(item, &key, expires);
+            }
+            Item::Lock(grant) => {
+                self.queue.add_lock(grant);
+                self.write_group(item, &key, expires);
+            }
+            Item::Release(release) => {
+                // Anybody can sign a release; only one by the token's or the ticket's key is kept.
+                self.queue.may_release(release, release.signer(), now)?;
+                self.queue.add_release(release, release.signer());
+                self.write_group(item, &key, expires);
+            }
+        }
+        match how {
+            How::Fresh => self.numbers.written += 1,
+            How::Sync => self.numbers.healed += 1,
+        }
+        Ok(Accepted::New)
+    }
+
+    fn parse_row<'a>(&mut self, stored: &'a [u8]) -> Result<(Head, &'a [u8]), Problem> {
+        let parsed = rows::parse_item(stored);
+        if parsed.is_none() {
+            self.alarm(Alarm::DamagedRow { space: rows::ITEM });
+        }
+        parsed.ok_or(Problem::Internal)
+    }
+
+    fn write(&mut self, item: &CheckedItem, key: &ItemKey, expires: Time) {
+        let hour = expiry_hour(expires);
+        self.put(rows::item_key(key), rows::item_value(item, hour));
+        self.count(
+            key,
+            Head {
+                stamp: item.stamp(),
+                expires: hour,
+            },
+        );
+    }
+
+    /// Writes an item of a group that may be new: with the row that says when the group expires.
+    fn write_group(&mut self, item: &CheckedItem, key: &ItemKey, expires: Time) {
+        self.put(
+            rows::expiry_key(expiry_hour(expires), &rows::group_of(key)),
+            rows::versioned(&[]),
+        );
+        self.write(item, key, expires);
+    }
+
+    pub(crate) fn count(&mut self, key: &ItemKey, head: Head) {
+        let (holders, shard) = self.holders_and_shard(&key.placement);
+        self.digests
+            .add(holders, shard, head.expires, key, head.stamp);
+    }
+
+    pub(crate) fn uncount(&mut self, key: &ItemKey, head: Head) {
+        let (holders, shard) = self.holders_and_shard(&key.placement);
+        self.digests
+            .remove(holders, shard, head.expires, key, head.stamp);
+    }
+
+    fn holders_and_shard(&self, placement: &[u8; 32]) -> (Vec<NodeId>, u16) {
+        let shards = self.view.params().map_or(1, |p| p.shards);
+        (self.view.holders(placement), shard_of(placement, shards))
+    }
+
+    /// Whether something was opened under an id here.
+    ///
+    /// # Errors
+    /// [`Problem::NotOpened`] where not.
+    pub(crate) fn opened(&self, placement: &[u8; 32]) -> Result<(), Problem> {
+        self.opening_row(placement)?
+            .map(|_| ())
+            .ok_or(Problem::NotOpened)
+    }
+
+    /// The opening or admission under an id, as stored.
+    pub(crate) fn opening_row(
+        &self,
+        placement: &[u8; 32],
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, Problem> {
+        let mut from = rows::slot_prefix(placement, 0);
+        let mut to = from.clone();
+        from.push(0);
+        to.push(u8::try_from(ItemKind::Blob.code()).unwrap_or(0));
+        Ok(self.scan(&from, &to, 1)?.pop())
+    }
+
+    /// Whether a blob may be written to its slot.
+    fn blob_stands(
+        &mut self,
+        blob: &CheckedBlob,
+        key: &ItemKey,
+        how: How,
+    ) -> Result<Accepted, Problem> {
+        let opening = self
+            .opening_row(&key.placement)?
+            .ok_or(Problem::NotOpened)?;
+        if let Some(ticket) = blob.ticket() {
+            let (_, body) = self.parse_row(&opening.1)?;
+            let admission = parse::<Admission>(body).map_err(|_| Problem::NotOpened)?;
+            if admission.unverified().request != ticket.grant().request {
+                return Err(Problem::BadTicket);
+            }
+            let live = ticket
+                .grants()
+                .iter()
+                .filter(|g| g.lapses > self.time())
+                .count();
+            if how == How::Fresh && live < self.view.write_quorum() {
+                return Err(Problem::TicketLapsed);
+            }
+        }
+        let from = rows::slot_prefix(&key.placement, key.slot);
+        let mut blob_kind = from.clone();
+        blob_kind.push(u8::try_from(ItemKind::Blob.code()).unwrap_or(0));
+        for (k, _) in self.scan(&blob_kind, &prefix_end(&from), 2)? {
+            match rows::parse_item_key(&k).map(|k| k.kind) {
+                Some(ItemKind::Deletion) if how == How::Fresh => return Err(Problem::Deleted),
+                Some(ItemKind::Deletion) => return Ok(Accepted::Known),
+                Some(ItemKind::Blob) if how == How::Fresh => return Err(Problem::SlotConflict),
+                _ => {}
+            }
+        }
+        let open_to_all = matches!(
+            blob.write().mailbox.writers,
+            lapwing_protocol::mailbox::Writers::Work(_)
+        );
+        if how == How::Fresh && open_to_all {
+            let group = rows::mailbox_group(&key.placement);
+            if self.scan(&group, &prefix_end(&group), BOX_LIMIT)?.len() >= BOX_LIMIT {
+                return Err(Problem::CapReached);
+            }
+        }
+        Ok(Accepted::New)
+    }
+
+    fn delete_blobs(&mut self, placement: &[u8; 32], slot: u32) -> Result<(), Problem> {
+        let mut prefix = rows::slot_prefix(placement, slot);
+        prefix.push(u8::try_from(ItemKind::Blob.code()).unwrap_or(0));
+        self.remove_rows(&prefix, usize::MAX)?;
+        Ok(())
+    }
+
+    /// Removes item rows under a prefix, at most `limit`; returns how many there were.
+    pub(crate) fn remove_rows(&mut self, prefix: &[u8], limit: usize) -> Result<usize, Problem> {
+        let found = self.scan(prefix, &prefix_end(prefix), limit)?;
+        for (k, value) in &found {
+            if let (Some(key), Some((head, _))) = (rows::parse_item_key(k), rows::parse_item(value))
+            {
+                self.uncount(&key, head);
+            }
+            self.delete(k);
+        }
+        Ok(found.len())
+    }
+
+    /// A mark is a register: the highest version wins, on a tie "taken".
+    fn replace_mark(
+        &mut self,
+        key: &ItemKey,
+        state: &MarkState,
+        how: How,
+    ) -> Result<Accepted, Problem> {
+        let mut prefix = rows::slot_prefix(&key.placement, 0);
+        prefix.push(u8::try_from(ItemKind::Mark.code()).unwrap_or(0));
+        for (k, value) in self.scan(&prefix, &prefix_end(&prefix), 4)? {
+            let (head, body) = self.parse_row(&value)?;
+            let old = parse::<MarkState>(body).map_err(|_| Problem::Internal)?;
+            let old = old.unverified();
+            if (old.version, old.value) >= (state.version, state.value) {
+                return if how == How::Fresh {
+                    Err(Problem::OldVersion)
+                } else {
+                    Ok(Accepted::Known)
+                };
+            }
+            if let Some(old_key) = rows::parse_item_key(&k) {
+                self.uncount(&old_key, head);
+            }
+            self.delete(&k);
+        }
+        Ok(Accepted::New)
+    }
+}
+
+/// The first full hour at which something has expired.
+pub(crate) fn expiry_hour(expires: Time) -> Hour {
+    let hour = expires.hour();
+    if hour.start() < expires {
+        hour.plus(1)
+    } else {
+        hour
+    }
+}
+
+/// Whether a day that starts at `start` is today, yesterday or tomorrow.
+fn near(now: Time, start: Time) -> bool {
+    let (today, day) = (now.day(), start.day());
+    day <= today.plus(1) && today <= day.plus(1)
+}
+
+/// What the queue index keeps of an entry.
+pub(crate) fn index_entry(entry: &CheckedEntry) -> crate::queue::Entry {
+    let token = entry.token();
+    crate::queue::Entry {
+        epoch: token.epoch,
+        priority: token.priority,
+        token: token.token_id(),
+        token_key: *token.key.as_bytes(),
+        inbox: entry.admission().inbox,
+        expires: entry.admission().expires,
+    }
+}

@@ -1,0 +1,353 @@
+//! The node core: `handle(input, now, rng) -> effects`.
+//!
+//! It names no clock, file, socket or thread. While one input is handled, writes gather in one batch and
+//! what depends on them gathers behind it; both leave together.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use lapwing_protocol::id::{ClaimId, NodeId, RecordId, RequestId};
+use lapwing_protocol::peer::PeerReply;
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::time::{Hour, Millis, Time};
+use lapwing_protocol::trust::TrustView;
+use rand_core::CryptoRng;
+
+use crate::digest::Digests;
+use crate::effect::{Alarm, Effect, Severity};
+use crate::flow::{Fanout, Flow, FlowId};
+use crate::identity::Identity;
+use crate::input::{CallTag, ClientTag, Input, PeerTag};
+use crate::lottery::Lottery;
+use crate::queue::{Limits, QueueIndex};
+use crate::store::{Batch, CommitId, Entry, Overlay, ReadError, Reader};
+use crate::sync::PeerState;
+
+/// What happens once everything written so far is on disk.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// An effect for the shell.
+    Do(Effect),
+    /// This node's own answer within a flow.
+    Own(CallTag, PeerReply),
+}
+
+/// Whom a call is answered to: a peer, or a flow of this node that counts itself as one of the holders.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReplyTo {
+    Peer(PeerTag),
+    Own(CallTag),
+}
+
+/// How busy the core is and what it holds, for status and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Items held.
+    pub items: u64,
+    /// Requests in the queues of this node's regions.
+    pub requests: u64,
+    /// Flows under way.
+    pub flows: usize,
+    /// Commits not yet on disk.
+    pub pending_commits: usize,
+    /// Tokens issued since start.
+    pub tokens: u64,
+    /// Items taken since start: by writes and pushes.
+    pub written: u64,
+    /// Items taken since start: by comparison with other holders.
+    pub healed: u64,
+    /// Nodes connected.
+    pub peers: usize,
+}
+
+/// The node core over a store that it can read.
+pub struct Core<R> {
+    pub(crate) me: Identity,
+    pub(crate) store: R,
+    pub(crate) overlay: Overlay,
+    pub(crate) view: TrustView,
+    pub(crate) now: Millis,
+    pub(crate) queue: QueueIndex,
+    pub(crate) digests: Digests,
+    pub(crate) peers: BTreeMap<NodeId, PeerState>,
+    pub(crate) lottery: Option<Lottery>,
+    pub(crate) flows: BTreeMap<FlowId, Flow>,
+    pub(crate) calls: BTreeMap<CallTag, Fanout>,
+    /// Trust records on their way, by call.
+    pub(crate) fetches: BTreeMap<CallTag, NodeId>,
+    pub(crate) claims: BTreeMap<ClaimId, (Vec<RequestId>, Millis)>,
+    pub(crate) stored_trust: BTreeMap<RecordId, ()>,
+    pub(crate) numbers: Numbers,
+    pub(crate) next_expiry: Millis,
+    pub(crate) next_sync: Millis,
+    next_commit: u64,
+    next_id: u64,
+    waiting: BTreeMap<CommitId, Vec<After>>,
+    batch: Batch,
+    after: Vec<After>,
+    out: Vec<Effect>,
+    own: VecDeque<(CallTag, PeerReply)>,
+}
+
+impl<R: Reader> Core<R> {
+    /// A core over what the store holds: trust records in force, queues and digests are read back.
+    ///
+    /// `view` knows the federation and whatever trust records the node was configured with. The effects
+    /// are to be carried out like those of [`Core::handle`].
+    ///
+    /// # Errors
+    /// [`ReadError`] where the store cannot be read. Rows that do not decode are left out and alarmed.
+    pub fn open(
+        me: Identity,
+        store: R,
+        view: TrustView,
+        now: Millis,
+    ) -> Result<(Self, Vec<Effect>), ReadError> {
+        let queue = QueueIndex::new(me.id(), limits(&view));
+        let mut core = Core {
+            me,
+            store,
+            overlay: Overlay::new(),
+            view,
+            now,
+            queue,
+            digests: Digests::default(),
+            peers: BTreeMap::new(),
+            lottery: None,
+            flows: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            stored_trust: BTreeMap::new(),
+            numbers: Numbers::default(),
+            next_expiry: now,
+            next_sync: now,
+            next_commit: 1,
+            next_id: 1,
+            waiting: BTreeMap::new(),
+            batch: Batch::new(),
+            after: Vec::new(),
+            out: Vec::new(),
+            own: VecDeque::new(),
+        };
+        core.load_trust()?;
+        core.load_items()?;
+        core.out.push(Effect::View(Arc::new(core.view.clone())));
+        core.close();
+        let effects = std::mem::take(&mut core.out);
+        Ok((core, effects))
+    }
+
+    /// Handles one input. Effects are to be carried out in order.
+    pub fn handle(&mut self, input: Input, now: Millis, rng: &mut dyn CryptoRng) -> Vec<Effect> {
+        // A clock that steps back must not make signed times go back within one run.
+        self.now = self.now.max(now);
+        match input {
+            Input::Client { tag, call } => self.client(tag, call, rng),
+            Input::Peer { tag, from, call } => self.serve(ReplyTo::Peer(tag), from, call, rng),
+            Input::Reply { tag, from, reply } => self.replied(tag, from, reply, rng),
+            Input::Gossip { from, item } => self.gossiped(from, &item),
+            Input::TrustHave { from, id } => self.trust_announced(from, id),
+            Input::Trust { from, first, rest } => self.trust_checked(from, first, rest),
+            Input::Durable(id) => self.durable(id),
+            Input::PeerUp(node) => self.peer_up(node),
+            Input::PeerDown(node) => self.peer_down(node),
+            Input::Tick => self.tick(rng),
+        }
+        // A node's own answers may come at once where nothing had to be written.
+        loop {
+            while let Some((tag, reply)) = self.own.pop_front() {
+                self.own_replied(tag, reply, rng);
+            }
+            self.close();
+            if self.own.is_empty() {
+                return std::mem::take(&mut self.out);
+            }
+        }
+    }
+
+    /// The chain of trust as the core sees it.
+    pub fn view(&self) -> &TrustView {
+        &self.view
+    }
+
+    /// What it does and holds.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            items: self.digests.len(),
+            requests: self
+                .view
+                .regions()
+                .map(|(_, r)| self.queue.len(&r.id) as u64)
+                .sum(),
+            flows: self.flows.len(),
+            pending_commits: self.overlay.len(),
+            peers: self.peers.values().filter(|p| p.up).count(),
+            ..self.numbers.clone()
+        }
+    }
+
+    /// The digests of what this node and `peer` both hold and what expires at `from` or later.
+    pub fn digests(&self, peer: &NodeId, from: Hour) -> Vec<lapwing_protocol::peer::Digest> {
+        self.digests.common(&self.me.id(), peer, from)
+    }
+
+    // --- What the other modules build on. ---
+
+    pub(crate) fn time(&self) -> Time {
+        self.now.time()
+    }
+
+    pub(crate) fn hour(&self) -> Hour {
+        self.time().hour()
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Reads through what is pending, the writes of the input at hand included.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
+        if let Some(written) = self.batch.get(key) {
+            return Ok(written.map(<[u8]>::to_vec));
+        }
+        self.overlay
+            .get(&self.store, key)
+            .map_err(|_| Problem::Internal)
+    }
+
+    /// Scans through what is pending, the writes of the input at hand included.
+    pub(crate) fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, Problem> {
+        let touched: Vec<_> = self
+            .batch
+            .iter()
+            .filter(|(k, _)| *k >= from && *k < to)
+            .collect();
+        let want = limit.saturating_add(touched.len());
+        let mut rows = self
+            .overlay
+            .scan(&self.store, from, to, want)
+            .map_err(|_| Problem::Internal)?;
+        if touched.is_empty() {
+            return Ok(rows);
+        }
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = rows.drain(..).collect();
+        for (key, value) in touched {
+            match value {
+                Some(v) => merged.insert(key.to_vec(), v.to_vec()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+
+    pub(crate) fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.batch.put(key, value);
+    }
+
+    pub(crate) fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.batch.delete(key);
+    }
+
+    /// Does something now.
+    pub(crate) fn emit(&mut self, effect: Effect) {
+        self.out.push(effect);
+    }
+
+    /// Does something once all that was written so far is on disk.
+    pub(crate) fn emit_after(&mut self, effect: Effect) {
+        self.after.push(After::Do(effect));
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        tag: ClientTag,
+        result: Result<lapwing_protocol::client::Answer, Problem>,
+    ) {
+        self.emit(Effect::Answer { tag, result });
+    }
+
+    pub(crate) fn fault(&mut self, peer: NodeId, severity: Severity, what: &'static str) {
+        self.emit(Effect::Fault {
+            peer,
+            severity,
+            what,
+        });
+    }
+
+    pub(crate) fn alarm(&mut self, alarm: Alarm) {
+        self.emit(Effect::Alarm(alarm));
+    }
+
+    /// Replies at once.
+    pub(crate) fn reply(&mut self, to: ReplyTo, reply: PeerReply) {
+        match to {
+            ReplyTo::Peer(tag) => self.emit(Effect::Reply { tag, reply }),
+            ReplyTo::Own(tag) => self.own.push_back((tag, reply)),
+        }
+    }
+
+    /// Replies once all that was written so far is on disk.
+    pub(crate) fn reply_after(&mut self, to: ReplyTo, reply: PeerReply) {
+        match to {
+            ReplyTo::Peer(tag) => self.emit_after(Effect::Reply { tag, reply }),
+            ReplyTo::Own(tag) => self.after.push(After::Own(tag, reply)),
+        }
+    }
+
+    fn durable(&mut self, id: CommitId) {
+        self.overlay.durable(id);
+        let later = self.waiting.split_off(&CommitId(id.0 + 1));
+        let done = std::mem::replace(&mut self.waiting, later);
+        for after in done.into_values().flatten() {
+            self.release(after);
+        }
+    }
+
+    fn release(&mut self, after: After) {
+        match after {
+            After::Do(effect) => self.out.push(effect),
+            After::Own(tag, reply) => self.own.push_back((tag, reply)),
+        }
+    }
+
+    /// Closes the batch of the input at hand; what depends on it waits.
+    fn close(&mut self) {
+        let after = std::mem::take(&mut self.after);
+        if !self.batch.is_empty() {
+            let id = CommitId(self.next_commit);
+            self.next_commit += 1;
+            let batch = std::mem::take(&mut self.batch);
+            self.overlay.push(id, batch.clone());
+            self.out.push(Effect::Commit { id, batch });
+            self.waiting.insert(id, after);
+        } else if !after.is_empty() {
+            // Nothing was written now, but what it rests on may still be on its way.
+            self.waiting
+                .entry(CommitId(self.next_commit.saturating_sub(1)))
+                .or_default()
+                .extend(after);
+            if self.overlay.is_empty() {
+                self.durable(CommitId(self.next_commit.saturating_sub(1)));
+            }
+        }
+    }
+}
+
+/// The limits of the queues, as the roster sets them.
+pub(crate) fn limits(view: &TrustView) -> Limits {
+    let quorum = u8::try_from(view.write_quorum()).unwrap_or(u8::MAX);
+    match view.params() {
+        Some(p) => Limits {
+            open_offers: p.open_offers,
+            reoffers: p.reoffers,
+            quorum,
+        },
+        None => Limits {
+            open_offers: 1,
+            reoffers: 0,
+            quorum,
+        },
+    }
+}

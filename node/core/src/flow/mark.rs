@@ -1,0 +1,122 @@
+//! Reading marks: for each the highest state that R − W + 1 of its holders know.
+
+use std::collections::BTreeMap;
+
+use lapwing_protocol::bounded::Bytes;
+use lapwing_protocol::client::{Answer, MAX_MARKS, Marks as MarkStates};
+use lapwing_protocol::cose::parse;
+use lapwing_protocol::id::{MailboxId, NodeId};
+use lapwing_protocol::mailbox::{MarkState, MarkValue};
+use lapwing_protocol::peer::{CheckedPeerCall, PeerCall};
+use lapwing_protocol::problem::Problem;
+use rand_core::CryptoRng;
+
+use super::{Flow, Got, list};
+use crate::core::Core;
+use crate::input::ClientTag;
+use crate::store::Reader;
+
+/// A read of marks under way.
+pub(crate) struct Marks {
+    tag: ClientTag,
+    need: usize,
+    outstanding: usize,
+    asked: BTreeMap<NodeId, Vec<MailboxId>>,
+    answers: BTreeMap<MailboxId, usize>,
+    best: BTreeMap<MailboxId, (u64, MarkValue, Vec<u8>)>,
+    ids: Vec<MailboxId>,
+}
+
+impl<R: Reader> Core<R> {
+    pub(super) fn start_marks(
+        &mut self,
+        tag: ClientTag,
+        mut ids: Vec<MailboxId>,
+        rng: &mut dyn CryptoRng,
+    ) {
+        ids.sort_unstable();
+        ids.dedup();
+        ids.truncate(MAX_MARKS);
+        let mut asked: BTreeMap<NodeId, Vec<MailboxId>> = BTreeMap::new();
+        for id in &ids {
+            for holder in self.view.holders(id.as_bytes()) {
+                asked.entry(holder).or_default().push(*id);
+            }
+        }
+        let marks = Marks {
+            tag,
+            need: self.view.read_quorum(),
+            outstanding: asked.len(),
+            asked: asked.clone(),
+            answers: BTreeMap::new(),
+            best: BTreeMap::new(),
+            ids,
+        };
+        if asked.is_empty() {
+            return self.answer(
+                tag,
+                Ok(Answer::Marks(MarkStates {
+                    states: list(Vec::new()),
+                })),
+            );
+        }
+        let flow = self.start(Flow::Marks(marks));
+        for (what, (holder, ids)) in asked.into_iter().enumerate() {
+            let what = u16::try_from(what).unwrap_or(u16::MAX);
+            self.ask(
+                flow,
+                what,
+                holder,
+                || PeerCall::ReadMarks(list(ids.clone())),
+                || CheckedPeerCall::ReadMarks(ids.clone()),
+                rng,
+            );
+        }
+    }
+
+    pub(super) fn step_marks(&mut self, mut marks: Marks, from: NodeId, got: Got) -> Option<Marks> {
+        marks.outstanding = marks.outstanding.saturating_sub(1);
+        if let Ok((items, _)) = got.items() {
+            for id in marks.asked.remove(&from).unwrap_or_default() {
+                *marks.answers.entry(id).or_default() += 1;
+            }
+            for item in items {
+                let Ok(state) = parse::<MarkState>(&item.body) else {
+                    continue;
+                };
+                let state = state.unverified();
+                let id = state.mark.id();
+                let better = marks
+                    .best
+                    .get(&id)
+                    .is_none_or(|(v, w, _)| (*v, *w) < (state.version, state.value));
+                if better {
+                    marks
+                        .best
+                        .insert(id, (state.version, state.value, item.body.to_vec()));
+                }
+            }
+        }
+        let done = marks
+            .ids
+            .iter()
+            .all(|id| marks.answers.get(id).is_some_and(|n| *n >= marks.need));
+        if !done && marks.outstanding > 0 {
+            return Some(marks);
+        }
+        let result = if done {
+            let states = marks
+                .best
+                .into_values()
+                .filter_map(|(_, _, b)| Bytes::try_from(b).ok())
+                .collect();
+            Ok(Answer::Marks(MarkStates {
+                states: list(states),
+            }))
+        } else {
+            Err(Problem::HoldersAway)
+        };
+        self.answer(marks.tag, result);
+        None
+    }
+}

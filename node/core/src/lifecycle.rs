@@ -1,0 +1,257 @@
+//! Start, time and expiry: reading back what the store holds, and what happens as time passes.
+
+use lapwing_protocol::bounded::Bytes;
+use lapwing_protocol::client::Answer;
+use lapwing_protocol::cose::parse;
+use lapwing_protocol::id::NodeId;
+use lapwing_protocol::item::{self, CheckedItem, Item, ItemBytes};
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::time::{Hour, Time};
+use lapwing_protocol::token::{PriorityToken, TokenOrder, epoch_at};
+use rand_core::CryptoRng;
+
+use crate::accept::{How, index_entry};
+use crate::core::{Core, limits};
+use crate::effect::{Alarm, Effect};
+use crate::input::ClientTag;
+use crate::lottery::Lottery;
+use crate::rows;
+use crate::store::{ReadError, Reader, prefix_end};
+
+/// Rows read at a time at start.
+const CHUNK: usize = 1_000;
+/// Groups removed at one tick.
+const EXPIRE_AT_ONCE: usize = 64;
+/// How often expiry is looked at, in milliseconds.
+const EXPIRE_EVERY_MS: u64 = 30_000;
+
+impl<R: Reader> Core<R> {
+    /// Reads the trust records back. Their order is not stored, so each round takes what fits.
+    pub(crate) fn load_trust(&mut self) -> Result<(), ReadError> {
+        let mut waiting = Vec::new();
+        self.each(rows::TRUST, |core, key, value| {
+            match rows::unversioned(value) {
+                Some(bytes) => waiting.push((key.to_vec(), bytes.to_vec())),
+                None => core.alarm(Alarm::DamagedRow { space: rows::TRUST }),
+            }
+        })?;
+        loop {
+            let before = waiting.len();
+            waiting.retain(|(_, bytes)| {
+                let taken = self
+                    .view
+                    .check_stored(bytes)
+                    .map(|c| self.view.accept_stored(c));
+                !matches!(taken, Ok(Ok(_)))
+            });
+            if waiting.len() == before {
+                break;
+            }
+        }
+        // What no longer fits anywhere is out of force.
+        for (key, _) in waiting {
+            self.delete(key);
+        }
+        let ids: Vec<_> = self.view.records().into_iter().map(|(id, _)| id).collect();
+        self.stored_trust = ids.into_iter().map(|id| (id, ())).collect();
+        for (id, bytes) in self.view.records() {
+            self.put(rows::trust_key(&id), rows::versioned(&bytes));
+        }
+        self.queue.set_limits(limits(&self.view));
+        Ok(())
+    }
+
+    /// Reads the items back: digests of all, the queue index of queue items.
+    pub(crate) fn load_items(&mut self) -> Result<(), ReadError> {
+        self.each(rows::ITEM, |core, k, value| {
+            let (Some(key), Some((head, body))) =
+                (rows::parse_item_key(k), rows::parse_item(value))
+            else {
+                return core.alarm(Alarm::DamagedRow { space: rows::ITEM });
+            };
+            core.count(&key, head);
+            if key.request.is_some() {
+                core.index_row(head.stamp, key.kind, body);
+            }
+        })
+    }
+
+    fn index_row(&mut self, stamp: Hour, kind: item::ItemKind, body: &[u8]) {
+        let Ok(body) = Bytes::try_from(body.to_vec()) else {
+            return;
+        };
+        let Ok(item) = item::check(&ItemBytes { stamp, kind, body }, &self.view) else {
+            return self.alarm(Alarm::DamagedRow { space: rows::ITEM });
+        };
+        match item.item() {
+            Item::Entry(e) => {
+                self.queue
+                    .insert_entry(e.admission().region, e.admission().request, index_entry(e))
+            }
+            Item::Ticket(t) => self.queue.add_ticket(t),
+            Item::Spend(s) => self.queue.add_spend(s.grant(), s.spend()),
+            Item::Lock(l) => self.queue.add_lock(l),
+            Item::Release(r) => self.queue.add_release(r, r.signer()),
+            _ => {}
+        }
+    }
+
+    /// Counts the digests anew: the holders of everything may have changed.
+    pub(crate) fn recount(&mut self) -> Result<(), Problem> {
+        self.digests.clear();
+        self.each(rows::ITEM, |core, k, value| {
+            if let (Some(key), Some((head, _))) = (rows::parse_item_key(k), rows::parse_item(value))
+            {
+                core.count(&key, head);
+            }
+        })
+        .map_err(|_| Problem::Internal)
+    }
+
+    /// Every row of a key space, what is pending included.
+    fn each(
+        &mut self,
+        space: u8,
+        mut f: impl FnMut(&mut Self, &[u8], &[u8]),
+    ) -> Result<(), ReadError> {
+        let mut from = vec![space];
+        let to = prefix_end(&[space]);
+        loop {
+            let found = self.overlay.scan(&self.store, &from, &to, CHUNK)?;
+            for (k, v) in &found {
+                f(self, k, v);
+            }
+            match found.last() {
+                Some((k, _)) if found.len() == CHUNK => {
+                    from.clone_from(k);
+                    from.push(0);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&mut self, rng: &mut dyn CryptoRng) {
+        let now = self.now;
+        self.claims.retain(|_, (_, until)| *until > now);
+        self.sync_peers(rng);
+        if self.now >= self.next_expiry {
+            match self.expire() {
+                Ok(true) => {}
+                Ok(false) => self.next_expiry = self.now.plus_millis(EXPIRE_EVERY_MS),
+                Err(_) => self.next_expiry = self.now.plus_millis(EXPIRE_EVERY_MS),
+            }
+        }
+    }
+
+    /// Removes what has expired; says whether there is more.
+    fn expire(&mut self) -> Result<bool, Problem> {
+        let now: Time = self.time();
+        self.queue.expire(now);
+        let until = rows::expiry_key(now.hour().plus(1), &[]);
+        let due = self.scan(&[rows::EXPIRY], &until, EXPIRE_AT_ONCE)?;
+        for (key, _) in &due {
+            let Some(group) = rows::parse_expiry(key) else {
+                self.delete(key);
+                continue;
+            };
+            if self.remove_rows(group, 4 * CHUNK)? < 4 * CHUNK {
+                self.delete(key);
+            }
+        }
+        self.expire_lotteries(now)?;
+        Ok(due.len() == EXPIRE_AT_ONCE)
+    }
+
+    /// Forgets lottery epochs whose tokens can no longer be admitted, with what was issued in them.
+    fn expire_lotteries(&mut self, now: Time) -> Result<(), Problem> {
+        let Some(params) = self.view.params().cloned() else {
+            return Ok(());
+        };
+        let kept =
+            u64::from(params.token_life.get()) + u64::from(params.epoch.get()) * 2 + 2 * 86_400;
+        let oldest = epoch_at(Time::new(now.get().saturating_sub(kept)), params.epoch);
+        for (key, _) in self.scan(&[rows::LOTTERY], &rows::lottery_key(oldest), 4)? {
+            self.delete(&key);
+        }
+        let old = self.scan(&[rows::TOKEN], &rows::tokens_of(oldest), CHUNK)?;
+        for (key, row) in old {
+            let token = rows::unversioned(&row).and_then(|b| parse::<PriorityToken>(b).ok());
+            if let Some(token) = token {
+                self.delete(rows::admitted_key(&token.unverified().token_id()));
+            }
+            self.delete(&key);
+        }
+        Ok(())
+    }
+
+    /// An item came by gossip: a holder that missed the push takes it; who waits for it is woken.
+    pub(crate) fn gossiped(&mut self, from: NodeId, item: &CheckedItem) {
+        let placement = item.placement();
+        if self.view.is_holder(&placement, &self.me.id()) {
+            // What cannot be taken now comes by comparison, or was not to come.
+            let _ = self.accept(item, How::Fresh);
+            let _ = from;
+        } else {
+            match item.item() {
+                Item::Blob(blob) => self.emit(Effect::Changed(blob.mailbox())),
+                Item::Mark(state) => self.emit(Effect::Changed(state.mark.id())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Issues a token; the same order gets the same bytes again.
+    pub(crate) fn issue_token(
+        &mut self,
+        tag: ClientTag,
+        order: &TokenOrder,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let result = self.token_for(order, rng).map(Answer::Token);
+        match result {
+            Ok(_) => self.emit_after(Effect::Answer { tag, result }),
+            Err(_) => self.answer(tag, result),
+        }
+    }
+
+    fn token_for(
+        &mut self,
+        order: &TokenOrder,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>, Problem> {
+        let length = self.view.params().ok_or(Problem::NotReady)?.epoch;
+        let epoch = epoch_at(self.time(), length);
+        let key = rows::token_key(epoch, &order.hash);
+        if let Some(row) = self.get(&key)? {
+            let bytes = rows::unversioned(&row).ok_or(Problem::Internal)?.to_vec();
+            let token = parse::<PriorityToken>(&bytes).map_err(|_| Problem::Internal)?;
+            // One H draws once an epoch; another key for it would be another person's token.
+            return if token.unverified().key == order.key {
+                Ok(bytes)
+            } else {
+                Err(Problem::TokenUsed)
+            };
+        }
+        let mut lottery = match self.lottery.take() {
+            Some(lottery) if lottery.epoch() == epoch => lottery,
+            _ => match self.get(&rows::lottery_key(epoch))? {
+                Some(row) => {
+                    Lottery::from_row(&row, self.me.at_rest()).map_err(|_| Problem::Internal)?
+                }
+                None => {
+                    Lottery::open(epoch, self.me.at_rest(), rng).map_err(|_| Problem::Internal)?
+                }
+            },
+        };
+        let issued = lottery.issue(order, self.me.id(), self.me.signing());
+        let row = lottery.row();
+        self.lottery = Some(lottery);
+        let bytes = issued.map_err(|_| Problem::CapReached)?;
+        self.put(rows::lottery_key(epoch), row);
+        self.put(key, rows::versioned(&bytes));
+        self.numbers.tokens += 1;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,338 @@
+//! Staying in step: on connecting, and then steadily, holders compare what they both hold, and fetch what
+//! is missing. Each side fetches for itself. The chain of trust is compared in the same way.
+
+use std::collections::BTreeSet;
+
+use lapwing_protocol::id::NodeId;
+use lapwing_protocol::item::{CheckedItem, ItemKey};
+use lapwing_protocol::peer::{
+    CheckedPeerCall, CheckedReply, Digest, IdOrder, MAX_IDS, MAX_ITEMS, PeerCall, Shard, StampedKey,
+};
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::time::Hour;
+use rand_core::CryptoRng;
+
+use crate::accept::How;
+use crate::core::Core;
+use crate::digest::{shard_of, shard_range};
+use crate::effect::{Effect, Severity};
+use crate::flow::{Flow, FlowId, Got, list};
+use crate::rows;
+use crate::store::{Reader, prefix_end};
+
+/// How often a connected holder is compared with, in milliseconds.
+const SYNC_EVERY_MS: u64 = 5_000;
+/// What expires within so many hours is not compared.
+const MARGIN_HOURS: u32 = 1;
+/// Rows read at a time while listing a shard.
+const CHUNK: usize = 512;
+
+/// What the core knows of a peer.
+#[derive(Debug, Default)]
+pub(crate) struct PeerState {
+    pub(crate) up: bool,
+    /// A comparison is under way.
+    pub(crate) comparing: bool,
+    /// Its clock less this node's, in seconds.
+    pub(crate) clock_offset: i64,
+}
+
+/// A comparison with one peer.
+pub(crate) struct Sync {
+    peer: NodeId,
+    from: Hour,
+    step: Step,
+    /// Shards still to be listed.
+    shards: Vec<u16>,
+    /// Keys still to be fetched.
+    missing: Vec<ItemKey>,
+}
+
+enum Step {
+    Hello,
+    Trust,
+    TrustRecords,
+    Digests,
+    Ids { shard: u16 },
+    Items,
+}
+
+impl<R: Reader> Core<R> {
+    pub(crate) fn peer_up(&mut self, node: NodeId) {
+        let peer = self.peers.entry(node).or_default();
+        peer.up = true;
+        // Compared with at the next tick.
+        self.next_sync = self.now;
+    }
+
+    pub(crate) fn peer_down(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.up = false;
+        }
+    }
+
+    /// Starts comparing with every connected peer that is not being compared with.
+    pub(crate) fn sync_peers(&mut self, rng: &mut dyn CryptoRng) {
+        if self.now < self.next_sync {
+            return;
+        }
+        self.next_sync = self.now.plus_millis(SYNC_EVERY_MS);
+        let idle: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.up && !p.comparing)
+            .map(|(n, _)| *n)
+            .collect();
+        for peer in idle {
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.comparing = true;
+            }
+            let from = self.hour().plus(MARGIN_HOURS);
+            let flow = Sync {
+                peer,
+                from,
+                step: Step::Hello,
+                shards: Vec::new(),
+                missing: Vec::new(),
+            };
+            let id = self.start(Flow::Sync(flow));
+            let hello = self.own_hello();
+            self.ask(
+                id,
+                0,
+                peer,
+                || PeerCall::Hello(hello.clone()),
+                || CheckedPeerCall::Hello(hello.clone()),
+                rng,
+            );
+        }
+    }
+
+    pub(crate) fn step_sync(
+        &mut self,
+        id: FlowId,
+        mut flow: Sync,
+        got: Got,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<Sync> {
+        let Got::Peer(reply) = got else {
+            return self.end_sync(&flow);
+        };
+        match (&flow.step, reply) {
+            (Step::Hello, CheckedReply::Hello(hello)) => {
+                if hello.federation != self.view.federation_id() {
+                    self.fault(flow.peer, Severity::Major, "a node of another federation");
+                    return self.end_sync(&flow);
+                }
+                let offset = i64::try_from(hello.time.get()).unwrap_or(0)
+                    - i64::try_from(self.time().get()).unwrap_or(0);
+                if let Some(peer) = self.peers.get_mut(&flow.peer) {
+                    peer.clock_offset = offset;
+                }
+                flow.step = Step::Trust;
+                self.ask_peer(id, &flow, PeerCall::TrustIds, rng);
+            }
+            (Step::Trust, CheckedReply::TrustIds(ids)) => {
+                let unknown: Vec<_> = ids
+                    .into_iter()
+                    .filter(|i| !self.knows_record(i))
+                    .take(MAX_ITEMS)
+                    .collect();
+                if unknown.is_empty() {
+                    self.ask_digests(id, &mut flow, rng);
+                } else {
+                    flow.step = Step::TrustRecords;
+                    self.ask_peer(id, &flow, PeerCall::TrustRecords(list(unknown)), rng);
+                }
+            }
+            (Step::TrustRecords, CheckedReply::TrustRecords(records)) => {
+                if !records.is_empty() {
+                    self.emit(Effect::CheckTrust {
+                        from: Some(flow.peer),
+                        records,
+                    });
+                }
+                self.ask_digests(id, &mut flow, rng);
+            }
+            (Step::Digests, CheckedReply::Digests(theirs)) => {
+                flow.shards = differing(&self.digests(&flow.peer, flow.from), &theirs);
+                return self.next_shard(id, flow, rng);
+            }
+            (Step::Ids { shard }, CheckedReply::Ids(keys)) => {
+                let shard = *shard;
+                let last = keys.last().map(|k| k.key);
+                let full = keys.len() == MAX_IDS;
+                if let Err(problem) = self.note_missing(&mut flow, &keys) {
+                    if problem == Problem::OutOfBounds {
+                        self.fault(flow.peer, Severity::Major, "ids out of order");
+                    }
+                    return self.end_sync(&flow);
+                }
+                if full {
+                    let order = IdOrder {
+                        shard: Shard {
+                            shard,
+                            from: flow.from,
+                        },
+                        after: last,
+                    };
+                    self.ask_peer(id, &flow, PeerCall::Ids(order), rng);
+                } else {
+                    return self.next_items(id, flow, rng);
+                }
+            }
+            (Step::Items, CheckedReply::Items { items, .. }) => {
+                self.take_healed(&flow, &items);
+                return self.next_items(id, flow, rng);
+            }
+            _ => return self.end_sync(&flow),
+        }
+        Some(flow)
+    }
+
+    fn ask_peer(&mut self, id: FlowId, flow: &Sync, call: PeerCall, rng: &mut dyn CryptoRng) {
+        // Never this node itself: peers are others.
+        self.ask(id, 0, flow.peer, || call, || CheckedPeerCall::TrustIds, rng);
+    }
+
+    fn ask_digests(&mut self, id: FlowId, flow: &mut Sync, rng: &mut dyn CryptoRng) {
+        flow.step = Step::Digests;
+        self.ask_peer(id, flow, PeerCall::Digests(flow.from), rng);
+    }
+
+    fn next_shard(&mut self, id: FlowId, mut flow: Sync, rng: &mut dyn CryptoRng) -> Option<Sync> {
+        let Some(shard) = flow.shards.pop() else {
+            return self.end_sync(&flow);
+        };
+        flow.step = Step::Ids { shard };
+        let order = IdOrder {
+            shard: Shard {
+                shard,
+                from: flow.from,
+            },
+            after: None,
+        };
+        self.ask_peer(id, &flow, PeerCall::Ids(order), rng);
+        Some(flow)
+    }
+
+    fn next_items(&mut self, id: FlowId, mut flow: Sync, rng: &mut dyn CryptoRng) -> Option<Sync> {
+        if flow.missing.is_empty() {
+            return self.next_shard(id, flow, rng);
+        }
+        // Blobs of the largest size: as many as one message holds.
+        let take = flow.missing.len().min(15);
+        let keys: Vec<_> = flow.missing.drain(..take).collect();
+        flow.step = Step::Items;
+        self.ask_peer(id, &flow, PeerCall::Items(list(keys)), rng);
+        Some(flow)
+    }
+
+    /// Notes what the peer has and this node lacks, or has with a later stamp.
+    fn note_missing(&mut self, flow: &mut Sync, keys: &[StampedKey]) -> Result<(), Problem> {
+        if !keys.is_sorted_by(|a, b| a.key < b.key) {
+            return Err(Problem::OutOfBounds);
+        }
+        for stamped in keys {
+            if !self.view.is_holder(&stamped.key.placement, &self.me.id()) {
+                continue;
+            }
+            let row = self.get(&rows::item_key(&stamped.key))?;
+            let known = row
+                .as_deref()
+                .and_then(rows::parse_item)
+                .is_some_and(|(head, _)| head.stamp <= stamped.stamp);
+            if !known {
+                flow.missing.push(stamped.key);
+            }
+        }
+        // Openings before what they open: the order of kinds.
+        flow.missing.sort_by_key(|k| (k.kind, *k));
+        Ok(())
+    }
+
+    fn take_healed(&mut self, flow: &Sync, items: &[CheckedItem]) {
+        for item in items {
+            match self.accept(item, How::Sync) {
+                Ok(_) | Err(Problem::Expired | Problem::NotOpened | Problem::UnknownRequest) => {}
+                Err(Problem::NotHolder | Problem::CapReached | Problem::WrongSigner) => {
+                    self.fault(
+                        flow.peer,
+                        Severity::Minor,
+                        "an item that does not belong here",
+                    );
+                }
+                Err(_) => self.fault(flow.peer, Severity::Minor, "an item that cannot be taken"),
+            }
+        }
+    }
+
+    fn end_sync(&mut self, flow: &Sync) -> Option<Sync> {
+        if let Some(peer) = self.peers.get_mut(&flow.peer) {
+            peer.comparing = false;
+        }
+        None
+    }
+
+    /// The keys of a shard that this node and `peer` both hold, in order.
+    pub(crate) fn shard_keys(
+        &self,
+        peer: &NodeId,
+        order: &IdOrder,
+    ) -> Result<Vec<StampedKey>, Problem> {
+        let shards = self.view.params().map_or(1, |p| p.shards);
+        let (first, end) = shard_range(order.shard.shard, shards);
+        let first = u8::try_from(first).map_err(|_| Problem::OutOfBounds)?;
+        let mut from = vec![rows::ITEM, first];
+        let to = match u8::try_from(end) {
+            Ok(end) => vec![rows::ITEM, end],
+            Err(_) => prefix_end(&[rows::ITEM]),
+        };
+        if let Some(after) = &order.after {
+            if shard_of(&after.placement, shards) != order.shard.shard {
+                return Err(Problem::OutOfBounds);
+            }
+            from = rows::item_key(after);
+            from.push(0);
+        }
+        let mut out = Vec::new();
+        loop {
+            let found = self.scan(&from, &to, CHUNK)?;
+            let end = found.len() < CHUNK;
+            for (k, value) in &found {
+                let (Some(key), Some((head, _))) =
+                    (rows::parse_item_key(k), rows::parse_item(value))
+                else {
+                    continue;
+                };
+                let both = self.view.is_holder(&key.placement, peer)
+                    && self.view.is_holder(&key.placement, &self.me.id());
+                if both && head.expires >= order.shard.from {
+                    out.push(StampedKey {
+                        key,
+                        stamp: head.stamp,
+                    });
+                    if out.len() == MAX_IDS {
+                        return Ok(out);
+                    }
+                }
+            }
+            match found.last() {
+                Some((k, _)) if !end => {
+                    from.clone_from(k);
+                    from.push(0);
+                }
+                _ => return Ok(out),
+            }
+        }
+    }
+}
+
+/// Shards in which two lists of digests differ.
+fn differing(ours: &[Digest], theirs: &[Digest]) -> Vec<u16> {
+    let all: BTreeSet<u16> = ours.iter().chain(theirs).map(|d| d.shard).collect();
+    let find = |list: &[Digest], shard| list.iter().find(|d| d.shard == shard).cloned();
+    all.into_iter()
+        .filter(|s| find(ours, *s) != find(theirs, *s))
+        .collect()
+}

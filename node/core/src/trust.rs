@@ -1,0 +1,136 @@
+//! The chain of trust in the core: publishing, accepting, telling others, keeping.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lapwing_protocol::bounded::Bytes;
+use lapwing_protocol::client::Answer;
+use lapwing_protocol::hash::record_hash;
+use lapwing_protocol::id::{NodeId, RecordId};
+use lapwing_protocol::peer::{Gossip, PeerCall};
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::trust::{Accepted, CheckedTrust, TrustKind};
+
+use crate::core::{Core, limits};
+use crate::effect::{Alarm, Effect, Severity, Topic};
+use crate::flow::{STEP_MS, list};
+use crate::input::{CallTag, ClientTag};
+use crate::rows;
+use crate::store::Reader;
+
+impl<R: Reader> Core<R> {
+    /// A client publishes a record.
+    pub(crate) fn publish(&mut self, tag: ClientTag, record: CheckedTrust) {
+        let result = self
+            .take_record(record)
+            .map(|(id, _)| Answer::Published(id));
+        match result {
+            Ok(_) => self.emit_after(Effect::Answer { tag, result }),
+            Err(_) => self.answer(tag, result),
+        }
+    }
+
+    /// Takes a checked record into the chain; new ones go to disk, then to workers and to other nodes.
+    fn take_record(&mut self, record: CheckedTrust) -> Result<(RecordId, bool), Problem> {
+        let bytes = record.bytes().clone();
+        let id = record.id();
+        let now = self.time();
+        match self.view.accept(record, now) {
+            Ok(Accepted::Known) => Ok((id, false)),
+            Ok(Accepted::New { id, kind }) => {
+                self.keep_records();
+                if kind == TrustKind::Roster {
+                    self.roster_changed();
+                }
+                self.emit_after(Effect::View(Arc::new(self.view.clone())));
+                let message = match Bytes::try_from(bytes.to_vec()) {
+                    Ok(small) => Gossip::Trust(small),
+                    Err(_) => Gossip::TrustHave(id),
+                };
+                self.emit_after(Effect::Publish {
+                    topic: Topic::Trust,
+                    message,
+                });
+                Ok((id, true))
+            }
+            Err(refused) => {
+                if let Some(proof) = refused.proof {
+                    let (ours, theirs) = (record_hash(&proof.ours), record_hash(&proof.theirs));
+                    self.put(rows::proof_key(&ours), rows::versioned(&proof.ours));
+                    self.put(rows::proof_key(&theirs), rows::versioned(&proof.theirs));
+                    self.alarm(Alarm::Equivocation { ours, theirs });
+                }
+                Err(refused.problem)
+            }
+        }
+    }
+
+    /// Brings the stored records in step with the view: new ones in, superseded ones out.
+    fn keep_records(&mut self) {
+        let records = self.view.records();
+        let mut gone: BTreeSet<RecordId> =
+            std::mem::take(&mut self.stored_trust).into_keys().collect();
+        for (id, bytes) in records {
+            if !gone.remove(&id) {
+                self.put(rows::trust_key(&id), rows::versioned(&bytes));
+            }
+            self.stored_trust.insert(id, ());
+        }
+        for id in gone {
+            self.delete(rows::trust_key(&id));
+        }
+    }
+
+    fn roster_changed(&mut self) {
+        self.queue.set_limits(limits(&self.view));
+        if let Err(problem) = self.recount() {
+            debug_assert!(problem == Problem::Internal);
+            self.alarm(Alarm::DamagedRow { space: rows::ITEM });
+        }
+    }
+
+    /// A worker checked the first of some records.
+    pub(crate) fn trust_checked(
+        &mut self,
+        from: Option<NodeId>,
+        first: Result<CheckedTrust, Problem>,
+        rest: Vec<Vec<u8>>,
+    ) {
+        match first.and_then(|record| self.take_record(record)) {
+            Ok(_) => {}
+            Err(Problem::BadSignature | Problem::Malformed | Problem::BrokenChain) => {
+                if let Some(peer) = from {
+                    self.fault(peer, Severity::Minor, "a trust record that does not hold");
+                }
+            }
+            // Old, known, or early: a comparison brings what was early again.
+            Err(_) => {}
+        }
+        if !rest.is_empty() {
+            // Behind the view that the record before it may have changed.
+            self.emit_after(Effect::CheckTrust {
+                from,
+                records: rest,
+            });
+        }
+    }
+
+    /// Somebody has a record too large to gossip.
+    pub(crate) fn trust_announced(&mut self, from: NodeId, id: RecordId) {
+        if self.knows_record(&id) {
+            return;
+        }
+        let tag = CallTag(self.next_id());
+        self.fetches.insert(tag, from);
+        self.emit(Effect::Call {
+            tag,
+            to: from,
+            call: PeerCall::TrustRecords(list(vec![id])),
+            timeout_ms: STEP_MS,
+        });
+    }
+
+    pub(crate) fn knows_record(&self, id: &RecordId) -> bool {
+        self.view.record(id).is_some()
+    }
+}
