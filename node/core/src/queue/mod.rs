@@ -184,7 +184,8 @@ impl QueueIndex {
     /// on which the claim key `without` has an open offer or ticket.
     ///
     /// Looks at no more than `count` + [`MAX_PASSED_OVER`] entries, however long the queue is.
-    /// Grants nothing; it is `&mut` because it brings the list up to `now`.
+    /// Grants nothing; it is `&mut` because it brings the list up to `now`. A list does not go back:
+    /// an earlier `now` than the latest one asked about counts as that.
     pub fn pick(
         &mut self,
         region: &RegionId,

@@ -9,11 +9,8 @@ use lapwing_protocol::time::Time;
 use super::slot::{Seat, Slot};
 use super::{Entry, Limits, MAX_PASSED_OVER};
 
-/// The requests that can be picked, and those that will be again at a known time.
-///
-/// It is right for `clock`, the latest time that was asked about. With time a request only ever
-/// joins the list (an end of a ticket passes) or leaves it for good (it expires), so a question about
-/// an earlier time has its answer within the list, and checks each request for itself.
+/// The requests that can be picked at `clock`, the latest time that was asked about, and those that
+/// can be again at a known time.
 #[derive(Default)]
 struct Board {
     clock: Time,
@@ -122,6 +119,7 @@ impl RegionQueue {
         without: Option<&[u8; 32]>,
     ) -> (Vec<RequestId>, usize) {
         self.advance(now);
+        let now = self.board.clock;
         let mut picked = Vec::with_capacity(count.min(self.board.listed.len()));
         let mut seen = 0;
         for (_, _, request) in self
@@ -134,10 +132,10 @@ impl RegionQueue {
                 break;
             }
             seen += 1;
-            let Some(slot) = self.slots.get(request) else {
-                continue;
-            };
-            if slot.free(now) && !without.is_some_and(|key| slot.open_for(key, now)) {
+            let slot = self.slots.get(request);
+            let passed_over =
+                without.is_some_and(|key| slot.is_some_and(|slot| slot.open_for(key, now)));
+            if !passed_over {
                 picked.push(*request);
             }
         }

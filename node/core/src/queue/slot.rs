@@ -68,11 +68,6 @@ impl Slot {
         self.booked
     }
 
-    /// Whether it can be picked.
-    pub(super) fn free(&self, now: Time) -> bool {
-        !self.booked && self.free_from <= now && now < self.expires
-    }
-
     /// While no entry says when the request expires, what arrived for it does.
     pub(super) fn expires_at_least(&mut self, expires: Time) {
         if self.known.is_none() {
