@@ -1,0 +1,288 @@
+//! How the rest of the node holds the network side: start, commands, status, end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use lapwing_core::{CallFailure, CallTag, Input, PeerTag, Severity, Topic};
+use lapwing_protocol::id::NodeId;
+use lapwing_protocol::peer::{Gossip, PeerCall, PeerReply};
+use lapwing_protocol::time::Time;
+use lapwing_protocol::trust::TrustView;
+use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, Swarm, SwarmBuilder, TransportError, noise, tcp, yamux};
+use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
+
+use crate::behaviour::Behaviour;
+use crate::config::NetConfig;
+use crate::error::NetError;
+use crate::gossip::Topics;
+use crate::peer::{ip, is_tcp, node_id};
+use crate::status::NetStatus;
+use crate::swarm::{Channels, Net};
+
+/// The core's queue. It is called from the event loop, so it must not block.
+pub type Inputs = Arc<dyn Fn(Input) + Send + Sync>;
+/// The present, in seconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// Connections stay when nothing is said on them; ping finds out whether they still stand.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
+/// Streams of one connection whose protocol is being agreed on.
+const NEGOTIATING: usize = 512;
+/// How long the operating system may take to report the addresses listened on.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the node wants of its network side.
+pub enum Command {
+    /// Call a peer, connecting first where needed; [`Input::Reply`] comes exactly once.
+    Call {
+        /// Comes back with the reply; distinct from those of other open calls.
+        tag: CallTag,
+        /// Whom.
+        to: NodeId,
+        /// What.
+        call: PeerCall,
+        /// Give up after so many milliseconds; a minute at most.
+        timeout_ms: u32,
+    },
+    /// Reply to a peer's call; for a call that is gone this does nothing.
+    Reply {
+        /// The call.
+        tag: PeerTag,
+        /// The reply.
+        reply: PeerReply,
+    },
+    /// Gossip.
+    Publish {
+        /// Where.
+        topic: Topic,
+        /// What.
+        message: Gossip,
+    },
+    /// From now on follow this view of the chain of trust.
+    View(Arc<TrustView>),
+    /// A peer misbehaved.
+    Fault {
+        /// Which.
+        peer: NodeId,
+        /// How badly.
+        severity: Severity,
+        /// A fixed text for the log.
+        what: &'static str,
+    },
+    /// Take no more calls, let due replies leave, close all connections and end.
+    Shutdown,
+}
+
+/// A running network side. It ends by [`Command::Shutdown`], or when this is dropped.
+pub struct Handle {
+    node: NodeId,
+    commands: mpsc::UnboundedSender<Command>,
+    status: watch::Receiver<NetStatus>,
+    inputs: Inputs,
+}
+
+impl Handle {
+    /// Hands over a command. After the end, a call fails at once and everything else does nothing.
+    pub fn send(&self, command: Command) {
+        if let Err(mpsc::error::SendError(Command::Call { tag, to, .. })) =
+            self.commands.send(command)
+        {
+            (self.inputs)(Input::Reply {
+                tag,
+                from: to,
+                reply: Err(CallFailure::Unreachable),
+            });
+        }
+    }
+
+    /// The addresses listened on, with the ports that were taken.
+    #[must_use]
+    pub fn listening(&self) -> Vec<Multiaddr> {
+        self.status.borrow().listening.clone()
+    }
+
+    /// The node's id: the public half of its peer key.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node
+    }
+
+    /// A snapshot for operator and metrics.
+    #[must_use]
+    pub fn status(&self) -> NetStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Returns when the network side has ended; it does not ask it to.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
+    }
+}
+
+/// Opens the listeners and runs the network side on the current tokio runtime. When this returns, the
+/// addresses are bound.
+///
+/// `inputs` takes what the core is told; `now` is the clock that signed times are held against.
+///
+/// # Errors
+/// [`NetError`]: an address that cannot be listened on or dialled, a view of another federation, a
+/// key or settings that cannot be used.
+pub async fn start(
+    config: NetConfig,
+    view: Arc<TrustView>,
+    now: Clock,
+    inputs: Inputs,
+) -> Result<Handle, NetError> {
+    if config.listen.is_empty() {
+        return Err(NetError::NothingToListenOn);
+    }
+    if let Some(address) = config.announce.iter().find(|a| !is_tcp(a)) {
+        let address = address.clone();
+        return Err(NetError::AddressNotSupported { address });
+    }
+    let bootstrap = config.bootstrap_nodes()?;
+    if view.federation_id() != config.federation {
+        return Err(NetError::WrongFederation);
+    }
+    let mut seed = Zeroizing::new(*config.seed);
+    let key = Keypair::ed25519_from_bytes(&mut *seed).map_err(|_| NetError::BadKey)?;
+    let node = node_id(&key.public().to_peer_id()).ok_or(NetError::BadKey)?;
+    let topics = Topics::new(&config.federation);
+    let nodes = view.roster().map_or(0, |r| r.nodes().count());
+    let behaviour = Behaviour::new(&key, &config, &topics, nodes)?;
+    let mut swarm = build(key, behaviour)?;
+    let listening = listen(&mut swarm, &config.listen).await?;
+    for address in &config.announce {
+        swarm.add_external_address(address.clone());
+    }
+
+    let (commands, commands_in) = mpsc::unbounded_channel();
+    let (status_out, status) = watch::channel(NetStatus {
+        listening: listening.iter().map(|(_, a)| a.clone()).collect(),
+        ..NetStatus::default()
+    });
+    let channels = Channels {
+        commands: commands_in,
+        status: status_out,
+        inputs: Arc::clone(&inputs),
+        now,
+    };
+    let net = Net::new(
+        swarm, config, node, topics, &bootstrap, view, listening, channels,
+    );
+    tokio::spawn(net.run());
+    Ok(Handle {
+        node,
+        commands,
+        status,
+        inputs,
+    })
+}
+
+fn build(key: Keypair, behaviour: Behaviour) -> Result<Swarm<Behaviour>, NetError> {
+    let swarm = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )
+        .map_err(|_: noise::Error| NetError::BadKey)?
+        .with_behaviour(|_| behaviour);
+    let swarm = match swarm {
+        Ok(swarm) => swarm,
+        Err(never) => match never {},
+    };
+    Ok(swarm
+        .with_swarm_config(|c| {
+            c.with_idle_connection_timeout(IDLE)
+                .with_max_negotiating_inbound_streams(NEGOTIATING)
+        })
+        .build())
+}
+
+/// Binds every address, and waits until all are reported.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[Multiaddr],
+) -> Result<Vec<(ListenerId, Multiaddr)>, NetError> {
+    let mut waiting = Vec::new();
+    for address in addresses {
+        if !is_tcp(address) || ip(address).is_none() {
+            let address = address.clone();
+            return Err(NetError::AddressNotSupported { address });
+        }
+        probe(address)?;
+        let id = swarm.listen_on(address.clone()).map_err(|e| match e {
+            TransportError::MultiaddrNotSupported(address) => {
+                NetError::AddressNotSupported { address }
+            }
+            TransportError::Other(e) => NetError::listen(address, e),
+        })?;
+        waiting.push((id, address.clone()));
+    }
+    let mut listening = Vec::new();
+    let reported = async {
+        while !waiting.is_empty() {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr {
+                    listener_id,
+                    address,
+                } => {
+                    waiting.retain(|(id, _)| *id != listener_id);
+                    listening.push((listener_id, address));
+                }
+                SwarmEvent::ListenerClosed {
+                    listener_id,
+                    reason,
+                    ..
+                } => {
+                    let error = reason
+                        .err()
+                        .unwrap_or_else(|| std::io::ErrorKind::ConnectionAborted.into());
+                    if let Some((_, address)) = waiting.iter().find(|(id, _)| *id == listener_id) {
+                        return Err(NetError::listen(address, error));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(LISTEN_PATIENCE, reported).await {
+        Ok(result) => result.map(|()| listening),
+        Err(_) => {
+            let address = waiting
+                .into_iter()
+                .next()
+                .map(|(_, a)| a)
+                .unwrap_or_else(Multiaddr::empty);
+            Err(NetError::listen(
+                &address,
+                std::io::ErrorKind::TimedOut.into(),
+            ))
+        }
+    }
+}
+
+/// Sees whether the address is free. The listener itself allows others on the same port (it dials
+/// from there), so two nodes with the same port would share the connections without a word.
+fn probe(address: &Multiaddr) -> Result<(), NetError> {
+    let port = address.iter().find_map(|p| match p {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    match (ip(address), port) {
+        (Some(ip), Some(port)) if port != 0 => TcpListener::bind(SocketAddr::new(ip, port))
+            .map(drop)
+            .map_err(|e| NetError::listen(address, e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,34 @@
+//! A Lapwing node's peer-to-peer side: libp2p events to and from the core.
+//!
+//! [`start`] opens the listeners and runs the event loop. [`Command`]s say what the core wants done;
+//! what happens goes to it as [`lapwing_core::Input`]s, checked by workers first. Nothing is decided
+//! here but who may be connected, how much a peer may cost, and when to connect anew.
+//!
+//! Left out: what calls and gossip mean (the core), storage, and Kademlia's records, which are
+//! neither kept nor served.
+
+mod admission;
+mod behaviour;
+mod calls;
+mod codec;
+mod config;
+mod connections;
+mod deadlines;
+mod discovery;
+mod error;
+mod events;
+mod faults;
+mod gossip;
+mod handle;
+mod inbound;
+mod outbound;
+mod peer;
+mod status;
+mod swarm;
+mod work;
+
+pub use config::{Limits, Mesh, NetConfig, Tuning};
+pub use error::NetError;
+pub use handle::{Clock, Command, Handle, Inputs, start};
+pub use libp2p::Multiaddr;
+pub use status::{Counters, NetStatus, PeerStatus};
