@@ -294,4 +294,22 @@ mod tests {
             assert!(price(kind) + units(kind.max_body() / 512) <= 4096);
         }
     }
+
+    /// `docs/spec/http.md` has every call with its bounds.
+    #[test]
+    fn the_spec_page_lists_every_call() {
+        let page = include_str!("../../../docs/spec/http.md");
+        for kind in CallKind::ALL {
+            let media = kind.content_type().trim_start_matches("application/");
+            let begins = format!("| `{}` | {media} ", kind.path());
+            let row = page.lines().find(|l| l.starts_with(&begins));
+            let row = row.unwrap_or_else(|| panic!("no row begins {begins}"));
+            assert!(row.contains(&format!(" | {} | ", kind.max_body())), "{row}");
+            let cost = row.trim_end_matches('|').rsplit('|').next().unwrap();
+            assert!(
+                cost.trim().split(' ').next() == Some(&price(kind).to_string()),
+                "{row}"
+            );
+        }
+    }
 }

@@ -154,6 +154,10 @@ pub(crate) async fn events<N: Node>(
         closing: shell.closing.clone(),
         _waiting: waiting,
     };
+    Ok(respond(following))
+}
+
+fn respond(following: Following) -> Response {
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(stream(following))
         .keep_alive(keep_alive)
@@ -161,7 +165,7 @@ pub(crate) async fn events<N: Node>(
     let headers = response.headers_mut();
     // A proxy that buffers would hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 struct Following {
@@ -190,4 +194,49 @@ fn stream(following: Following) -> impl Stream<Item = Result<Event, Infallible>>
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::WatchHub;
+    use crate::limits::Gauge;
+    use lapwing_protocol::id::MailboxId;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_shows_that_it_lives_and_ends_with_its_watch() {
+        let hub = WatchHub::new(1);
+        let watches = Watches::new(1);
+        let token = [1; 32];
+        let expires = Instant::now() + Duration::from_secs(LIFE.get().into());
+        let watch = hub.watch(&[MailboxId::from_bytes([2; 32])]).unwrap();
+        watches.add(&token, watch, expires).unwrap();
+        let (watched, expires, replaced) = watches.stream(&token).unwrap();
+        let (_close, closing) = watch::channel(false);
+        let response = respond(Following {
+            watched,
+            expires,
+            replaced,
+            closing,
+            _waiting: Gauge::new(1).take(1).unwrap(),
+        });
+        let begun = Instant::now();
+        let body = axum::body::to_bytes(response.into_body(), 1000)
+            .await
+            .unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 300);
+        let text = std::str::from_utf8(&body).unwrap();
+        let silent = text.strip_suffix("event: expired\ndata: {}\n\n").unwrap();
+        assert!(
+            (19..=20).contains(&silent.matches(":\n\n").count()),
+            "{text}"
+        );
+        assert!(watches.stream(&token).is_none());
+        // The next order finds the place free, and the mailboxes are no longer watched.
+        let other = WatchHub::new(1);
+        let watch = other.watch(&[MailboxId::from_bytes([2; 32])]).unwrap();
+        let later = expires + Duration::from_secs(1);
+        watches.add(&[3; 32], watch, later).unwrap();
+        assert!(hub.is_empty());
+    }
 }
