@@ -166,3 +166,164 @@ impl Placement {
         read_quorum(self.holders)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::federation::NodeEntry;
+    use crate::testing::{Fixture, list};
+
+    #[test]
+    fn the_peer_id_is_libp2ps() {
+        // The Ed25519 key of the test vectors in libp2p's peer id specification.
+        let key = "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e";
+        let bytes = peer_id_bytes(&key.parse().unwrap());
+        assert_eq!(HEXLOWER.encode(&bytes), format!("002408011220{key}"));
+    }
+
+    #[test]
+    fn quorums_meet() {
+        let table: Vec<_> = (0..=7).map(|n| (write_quorum(n), read_quorum(n))).collect();
+        assert_eq!(
+            table,
+            [
+                (0, 0),
+                (1, 1),
+                (2, 1),
+                (2, 2),
+                (3, 2),
+                (3, 3),
+                (4, 3),
+                (4, 4)
+            ]
+        );
+        for n in 1..=7 {
+            assert!(
+                2 * write_quorum(n) > n
+                    && read_quorum(n) + write_quorum(n) > n
+                    && write_quorum(n) <= n
+            );
+        }
+    }
+
+    #[test]
+    fn a_small_federation_holds_everything_everywhere() {
+        for nodes in 0..=3 {
+            let f = Fixture::new(1, nodes);
+            let placement = Placement::new(&f.next_roster());
+            let all: BTreeSet<NodeId> = f.nodes().map(|n| n.id).collect();
+            assert_eq!(placement.holder_count(), nodes);
+            assert_eq!(
+                placement
+                    .holders(&[7; 32])
+                    .into_iter()
+                    .collect::<BTreeSet<_>>(),
+                all
+            );
+        }
+        // Also where one operator runs them all.
+        let mut f = Fixture::new(1, 0);
+        f.add_operator(3);
+        assert_eq!(holders(&f.next_roster(), &[7; 32]).len(), 3);
+    }
+
+    #[test]
+    fn few_operators_make_few_holders() {
+        let mut f = Fixture::new(1, 0);
+        f.add_operator(3);
+        f.add_operator(5);
+        f.add_operator(0);
+        let placement = Placement::new(&f.next_roster());
+        assert_eq!(
+            (placement.holder_count(), placement.holders(&[7; 32]).len()),
+            (2, 2)
+        );
+        assert_eq!((placement.write_quorum(), placement.read_quorum()), (2, 1));
+    }
+
+    #[test]
+    fn the_example_of_the_specification() {
+        let mut f = Fixture::new(1, 0);
+        (0..5).for_each(|_| f.add_operator(0));
+        let node = |i: u8| NodeId::from_bytes([i; 32]);
+        let signing = f.roots[0].verifying_key();
+        let mut roster = f.next_roster();
+        let mut operators = roster.operators.into_vec();
+        for (o, nodes) in operators
+            .iter_mut()
+            .zip([&[1][..], &[2], &[3], &[4, 5], &[6]])
+        {
+            o.nodes = list(
+                nodes
+                    .iter()
+                    .map(|i| NodeEntry {
+                        id: node(*i),
+                        signing,
+                    })
+                    .collect(),
+            );
+        }
+        roster.operators = list(operators);
+        let hex = |bytes: [u8; 32]| HEXLOWER.encode(&bytes);
+        assert_eq!(
+            hex(id_point(&[0; 32])),
+            "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
+        );
+        assert_eq!(
+            hex(node_point(&node(5))),
+            "6778d8b8fcb65a6d75de24761a02730f60890887a48208542bf8753a5ab0886f"
+        );
+        assert_eq!(holders(&roster, &[0; 32]), [node(5), node(2), node(6)]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_of_distinct_operators(
+            seed in any::<u64>(),
+            sizes in proptest::collection::vec(0usize..4, 1..12),
+            replicas in 1u8..=7,
+            id in any::<[u8; 32]>(),
+        ) {
+            let mut f = Fixture::with(seed, 0, 0, |p| p.replicas = replicas);
+            for n in sizes {
+                f.add_operator(n);
+            }
+            let roster = f.next_roster();
+            let placement = Placement::new(&roster);
+            let held = placement.holders(&id);
+            prop_assert_eq!(held.len(), placement.holder_count());
+            prop_assert!(f.nodes().all(|n| placement.is_holder(&id, &n.id) == held.contains(&n.id)));
+            // The rule in other words: a node holds if fewer than R operators have a nearer one, and
+            // its own operator has none.
+            let far = |n: &NodeId| distance(&node_point(n), &id_point(&id));
+            let owner = |n: &NodeId| roster.nodes().find(|(_, e)| e.id == *n).map(|(o, _)| o.id);
+            if f.nodes().count() > usize::from(replicas) {
+                for n in f.nodes() {
+                    let nearer: BTreeSet<_> =
+                        f.nodes().filter(|o| far(&o.id) < far(&n.id)).map(|o| owner(&o.id)).collect();
+                    let holds = nearer.len() < usize::from(replicas) && !nearer.contains(&owner(&n.id));
+                    prop_assert_eq!(holds, held.contains(&n.id));
+                }
+            }
+            prop_assert!(held.windows(2).all(|w| far(&w[0]) < far(&w[1])));
+        }
+
+        #[test]
+        fn a_node_that_leaves_moves_its_own_ids_alone(seed in any::<u64>(), id in any::<[u8; 32]>()) {
+            let mut f = Fixture::new(seed, 8);
+            let before = holders(&f.next_roster(), &id);
+            let gone = f.operators.remove(3).nodes[0].id;
+            let after = holders(&f.next_roster(), &id);
+            if !before.contains(&gone) {
+                prop_assert_eq!(before, after);
+            } else {
+                prop_assert!(before.iter().all(|h| *h == gone || after.contains(h)));
+            }
+        }
+    }
+}

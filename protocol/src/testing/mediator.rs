@@ -183,7 +183,10 @@ impl TestMediator {
             self.status.clone(),
         ];
         if let Some(redated) = &self.redated {
-            out.extend([self.revocations.clone(), redated.clone()]);
+            if self.revocations != self.base_revocations {
+                out.push(self.revocations.clone());
+            }
+            out.push(redated.clone());
         }
         let listed = |c: &&Vec<u8>| self.listed.iter().any(|(id, _)| *id == record_hash(c));
         out.extend(self.certificates.iter().filter(listed).cloned());

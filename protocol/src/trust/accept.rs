@@ -14,6 +14,7 @@ use super::{
 use crate::cose::Verified;
 use crate::federation::{MediatorRegistration, Roster};
 use crate::id::MediatorId;
+use crate::key::VerifyingKey;
 use crate::placement::Placement;
 use crate::problem::Problem;
 use crate::time::Time;
@@ -133,11 +134,9 @@ impl TrustView {
             .flat_map(|r| r.roster.nodes().map(|(_, n)| (n.id, n.signing)))
             .collect();
         inner.nodes = Arc::new(nodes);
-        if at == 0 {
-            let mediators: Vec<MediatorId> = inner.mediators.keys().copied().collect();
-            for m in mediators {
-                self.requalify(&m);
-            }
+        let mediators: Vec<MediatorId> = inner.mediators.keys().copied().collect();
+        for m in mediators {
+            self.requalify(&m);
         }
         Ok(Outcome::Changed)
     }
@@ -146,8 +145,24 @@ impl TrustView {
         self.roster().is_some_and(|r| qualifies(registration, r))
     }
 
+    /// Whether enough operators of one roster that is kept signed, and only operators of such rosters.
+    fn acceptable(&self, registration: &Verified<MediatorRegistration>) -> bool {
+        let known = |key: &VerifyingKey| {
+            self.rosters()
+                .any(|r| r.operators.iter().any(|o| o.key == *key))
+        };
+        self.rosters().any(|r| qualifies(registration, r)) && registration.signers().all(known)
+    }
+
+    /// Measures a mediator's registration by the rosters as they are now.
     fn requalify(&mut self, id: &MediatorId) {
         let Some(m) = self.mediator(id) else { return };
+        if !self.acceptable(&m.registration) {
+            // A view that never had the roster it rests on could not take it in: nor keep it.
+            self.change(id, MediatorTrust::clear);
+            self.inner().mediators.remove(id);
+            return;
+        }
         let registered = self.in_force_now(&m.registration);
         if registered != m.registered {
             self.change(id, |m| m.registered = registered);
@@ -158,7 +173,7 @@ impl TrustView {
         &mut self,
         new: Arc<Verified<MediatorRegistration>>,
     ) -> Result<Outcome, Refused> {
-        if !self.rosters().any(|r| qualifies(&new, r)) {
+        if !self.acceptable(&new) {
             return Err(Problem::WrongSigner.into());
         }
         let id = new.mediator;

@@ -300,11 +300,6 @@ impl TrustView {
         rules::regions(&v)?;
         let mediator = self.standing(&of)?;
         rules::served(&v, &mediator.registration)?;
-        if let Some(held) = mediator.regions()
-            && held.sequence < v.sequence
-        {
-            rules::versions_grow(held, &v)?;
-        }
         let registration = mediator.registration.id();
         Ok(CheckedTrust::new(TrustKind::Regions, None, v, |v| {
             Body::Regions(v, registration)

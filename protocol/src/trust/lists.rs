@@ -1,6 +1,7 @@
 //! The versions of one list (regions, directory, revocations) that a mediator has published: those
 //! that its status names, and newer ones that no status names yet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::MAX_PENDING;
@@ -120,22 +121,30 @@ impl<T: Sequenced> Lists<T> {
     }
 
     pub(super) fn insert(&mut self, new: Arc<Verified<T>>, named: Named) {
-        let signer = *new.signer();
-        let at = self
-            .0
-            .partition_point(|l| (l.sequence(), l.id()) < (new.sequence(), new.id()));
+        let key = (new.sequence(), new.id());
+        let at = self.0.partition_point(|l| (l.sequence(), l.id()) < key);
         self.0.insert(at, new);
-        let pending = |l: &Arc<Verified<T>>| *l.signer() == signer && !named.names(&l.id());
-        if self.0.iter().filter(|l| pending(l)).count() > MAX_PENDING
-            && let Some(lowest) = self.0.iter().position(pending)
-        {
-            self.0.remove(lowest);
-        }
+        self.trim(named);
     }
 
     /// Drops what is of no more use, after a status or a certificate changed.
     pub(super) fn prune(&mut self, named: Named, signing: &VerifyingKey) {
         self.0.retain(|l| named.of_use(l, signing));
+        self.trim(named);
+    }
+
+    /// Keeps the newest few of what no status of each signer's names yet.
+    fn trim(&mut self, named: Named) {
+        let mut pending: BTreeMap<VerifyingKey, usize> = BTreeMap::new();
+        let mut kept: Vec<_> = core::mem::take(&mut self.0);
+        kept.reverse();
+        kept.retain(|l| {
+            let count = pending.entry(*l.signer()).or_default();
+            *count += usize::from(!named.names(&l.id()));
+            named.names(&l.id()) || *count <= MAX_PENDING
+        });
+        kept.reverse();
+        self.0 = kept;
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&Verified<T>) -> bool) {

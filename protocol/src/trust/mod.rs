@@ -16,6 +16,8 @@ mod lists;
 mod mediator;
 mod rules;
 mod shards;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;

@@ -1,0 +1,78 @@
+//! The rules of the chain, one by one, and what holds whatever the order.
+
+mod mediators;
+mod orders;
+mod providers;
+mod rosters;
+
+use super::*;
+use crate::cose::{Record, sign};
+use crate::key::SigningKey;
+use crate::testing::{Fixture, START};
+use crate::time::Seconds;
+
+/// Why a record is refused.
+fn refusal(view: &mut TrustView, bytes: &[u8], now: Time) -> Problem {
+    match view.learn(bytes, now) {
+        Err(refused) => {
+            assert_eq!(
+                refused.proof.is_some(),
+                refused.problem == Problem::Equivocation
+            );
+            refused.problem
+        }
+        Ok(accepted) => panic!("accepted as {accepted:?}"),
+    }
+}
+
+fn learn(view: &mut TrustView, bytes: &[u8], now: Time) {
+    let accepted = view.learn(bytes, now).unwrap();
+    assert!(matches!(accepted, Accepted::New { .. }), "{accepted:?}");
+}
+
+fn empty(f: &Fixture) -> TrustView {
+    TrustView::new(f.federation.clone()).unwrap()
+}
+
+fn days(n: u32) -> Time {
+    START.plus(Seconds::days(n))
+}
+
+/// A record of the fixture, changed and signed anew.
+fn changed<T: Record>(bytes: &[u8], key: &SigningKey, change: impl FnOnce(&mut T)) -> Vec<u8> {
+    let mut value = crate::cose::parse::<T>(bytes)
+        .unwrap()
+        .verify_self()
+        .unwrap()
+        .into_value();
+    change(&mut value);
+    sign(&value, key)
+}
+
+impl Fixture {
+    /// A view that learned earlier mediator certificates with the rest, after the current one.
+    fn view_with(&self, earlier: &[Vec<u8>]) -> TrustView {
+        let mut view = empty(self);
+        let mut records = self.records();
+        records.splice(3..3, earlier.iter().cloned());
+        for r in records {
+            view.learn(&r, self.now).unwrap();
+        }
+        view
+    }
+}
+
+#[test]
+fn a_fixture_is_believed_and_follows_from_its_seed() {
+    let mut f = Fixture::new(1, 5);
+    let p = f.certify(&[0, 2]);
+    let view = f.view();
+    assert_eq!(view, f.view());
+    assert_eq!(view.provider(&p.id, f.now).unwrap().serial, p.serial);
+    assert_eq!(view.region(&f.region(1)).unwrap().0, f.mediator.id);
+    assert_eq!(view.regions().count(), 3);
+    let mut again = Fixture::new(1, 5);
+    assert_eq!(again.certify(&[0, 2]).certificate, p.certificate);
+    assert_eq!(view, again.view());
+    assert_ne!(view, Fixture::new(2, 5).view());
+}
