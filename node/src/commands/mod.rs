@@ -1,0 +1,6 @@
+//! The operator's commands beside `run`.
+
+pub(crate) mod config;
+pub(crate) mod init;
+pub(crate) mod status;
+pub(crate) mod store;

@@ -1,0 +1,62 @@
+//! `lapwing`: a node of a Lapwing federation, and the commands of its operator.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod commands;
+mod config;
+mod keys;
+mod logging;
+mod run;
+mod service;
+mod shell;
+
+/// A node of a Lapwing federation.
+#[derive(Parser)]
+#[command(name = "lapwing", version, about, long_about = None, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  lapwing init --dir /var/lib/lapwing --federation federation.toml
+  lapwing config check /var/lib/lapwing/lapwing.toml
+  lapwing run --config /var/lib/lapwing/lapwing.toml
+  lapwing status --config /var/lib/lapwing/lapwing.toml
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node is not running or not ready.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a node's keys and a commented configuration in a directory.
+    Init(commands::init::Init),
+    /// Run the node until SIGINT or SIGTERM.
+    Run(run::Run),
+    /// Ask a running node how it is.
+    Status(commands::status::Status),
+    /// Look at a configuration.
+    #[command(subcommand)]
+    Config(commands::config::Config),
+    /// Look after a stopped node's store.
+    #[command(subcommand)]
+    Store(commands::store::Store),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Init(c) => c.run(),
+        Command::Run(c) => c.run(),
+        Command::Status(c) => return c.run(),
+        Command::Config(c) => c.run(),
+        Command::Store(c) => c.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lapwing: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `lapwing run`: puts the parts together, and takes them apart in order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use lapwing_api::{AdminAddress, AdminListener, ApiConfig, Rate, WatchHub};
+use lapwing_core::{Core, Input};
+use lapwing_net::{Command, NetConfig};
+use lapwing_protocol::trust::TrustView;
+use lapwing_store::{Committer, SledOptions, SledStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config};
+use crate::keys::NodeKeys;
+use crate::logging;
+use crate::service::Service;
+use crate::shell::{self, Outlets, Report, Shell, now};
+
+/// Mailboxes that clients may wait for at once.
+const MAX_WATCHED: usize = 262_144;
+/// How often the report for the admin API is renewed.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Run the node until SIGINT or SIGTERM.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The node's configuration, as `lapwing init` makes it.
+    #[arg(long, value_name = "FILE", default_value = "lapwing.toml")]
+    config: PathBuf,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let config = config::load(&self.config)?;
+        logging::start(config.log_format, config.log_level);
+        let keys = NodeKeys::read(&config.key_file)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let done = runtime.block_on(serve(config, keys));
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        done
+    }
+}
+
+/// The view that the node starts with: its federation and the roster of its federation file.
+fn first_view(config: &Config) -> anyhow::Result<TrustView> {
+    let mut view = TrustView::new(config.federation.federation.clone())
+        .map_err(|p| anyhow::anyhow!("the federation file cannot be used: {p}"))?;
+    if let Some(roster) = &config.federation.roster
+        && let Err(refused) = view.learn(roster, now().time())
+    {
+        // An expired one is no harm where a newer one is stored or comes from a peer.
+        warn!(
+            problem = refused.problem.text(),
+            "the roster of the federation file is not taken"
+        );
+    }
+    Ok(view)
+}
+
+async fn serve(config: Config, keys: NodeKeys) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!(
+            "{}: cannot be made; create it, or change `data_dir`",
+            config.data_dir.display()
+        )
+    })?;
+    let api = bind_api(&config).await?;
+    let admin = AdminListener::bind(&AdminAddress::Socket(config.admin_socket.clone())).await.with_context(|| {
+        format!("{}: the admin socket cannot be made; stop the node that uses it, or change `admin.socket`", config.admin_socket.display())
+    })?;
+    let options = SledOptions {
+        cache_bytes: config.cache_bytes,
+        ..SledOptions::default()
+    };
+    let store = Arc::new(SledStore::open(&config.data_dir.join("store"), &options)?);
+    let view = first_view(&config)?;
+    let (core, effects) = Core::open(keys.identity(), store.clone(), view, now())
+        .context("the store cannot be read: move it aside with `lapwing store set-aside`")?;
+    let (shell, inbox) = Shell::new(core.view().clone(), WatchHub::new(MAX_WATCHED));
+    let committer = Arc::new(start_committer(&store, &shell)?);
+    let net = Arc::new(start_net(&config, &keys, &shell).await?);
+
+    let outlets = Outlets {
+        committer: committer.clone(),
+        net: net.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let thread_shell = shell.clone();
+    let (ended, mut core_ended) = watch::channel(false);
+    let thread = std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || {
+            shell::run(core, effects, &thread_shell, &inbox, &outlets);
+            let _ = ended.send(true);
+        })?;
+
+    let (report_to, report) = watch::channel(None);
+    tokio::spawn(keep_report(shell.clone(), report_to));
+    let service = Arc::new(Service {
+        id: keys.node_id(),
+        signing: keys.signing().verifying_key(),
+        shell: shell.clone(),
+        store,
+        committer: committer.clone(),
+        net: net.clone(),
+        report,
+    });
+    let (stop, stopping) = watch::channel(false);
+    let closed = |mut stopping: watch::Receiver<bool>| async move {
+        let _ = stopping.wait_for(|s| *s).await;
+    };
+    let admin = tokio::spawn(lapwing_api::serve_admin(
+        admin,
+        service.clone(),
+        closed(stopping.clone()),
+    ));
+    let address = api.local_addr()?;
+    let api = tokio::spawn(lapwing_api::serve(
+        api,
+        service,
+        api_config(&config),
+        closed(stopping),
+    ));
+    info!(node = %keys.node_id(), api = %address, "running");
+    for listening in net.listening() {
+        info!(address = %listening, "peers connect here");
+    }
+
+    tokio::select! {
+        said = stop_signal() => info!(signal = said, "stopping"),
+        _ = core_ended.wait_for(|e| *e) => {}
+    }
+    // Clients first, then peers, then the core, then the disk: nothing acknowledged is left behind.
+    let _ = stop.send(true);
+    let _ = api.await;
+    shell.drain();
+    net.send(Command::Shutdown);
+    let _ = tokio::time::timeout(Duration::from_secs(5), net.closed()).await;
+    shell.stop();
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    committer.close();
+    admin.abort();
+    if shell.failed() {
+        error!("the disk failed; nothing that was not acknowledged is promised");
+        bail!("the disk failed: free or repair it, then start again");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn bind_api(config: &Config) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(config.api_listen).await.map_err(|e| {
+        let what = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "the port is in use; stop the other process, or change `api.listen`".to_owned()
+            }
+            _ => format!("cannot listen there ({e}); change `api.listen`"),
+        };
+        anyhow::anyhow!("{}: {what}", config.api_listen)
+    })
+}
+
+fn api_config(config: &Config) -> ApiConfig {
+    let mut api = ApiConfig {
+        listen: config.api_listen,
+        ..ApiConfig::default()
+    };
+    if let Some(max) = config.max_connections {
+        api.max_connections = max;
+    }
+    if let Some(per_second) = config.rate_per_second {
+        api.rate = Some(Rate {
+            per_second,
+            burst: per_second.saturating_mul(10).max(4096),
+        });
+    }
+    api
+}
+
+fn start_committer(store: &Arc<SledStore>, shell: &Shell) -> anyhow::Result<Committer> {
+    let shell = shell.clone();
+    let done = move |result: Result<
+        &[lapwing_core::store::CommitId],
+        &lapwing_store::WriteError,
+    >| match result {
+        Ok(ids) => {
+            // Ids ascend, and the last includes those before it.
+            if let Some(last) = ids.last() {
+                shell.tell(Input::Durable(*last));
+            }
+        }
+        Err(error) => {
+            error!(%error, "the store cannot write");
+            shell.fail();
+            shell.tell(Input::Tick);
+        }
+    };
+    Ok(Committer::start(store.clone(), done)?)
+}
+
+async fn start_net(
+    config: &Config,
+    keys: &NodeKeys,
+    shell: &Shell,
+) -> anyhow::Result<lapwing_net::Handle> {
+    let mut net = NetConfig::new(config.federation.federation.id(), keys.peer_seed());
+    net.listen.clone_from(&config.listen);
+    net.announce.clone_from(&config.announce);
+    net.bootstrap.clone_from(&config.bootstrap);
+    let inputs = shell.clone();
+    let handle = lapwing_net::start(
+        net,
+        shell.view(),
+        Arc::new(|| now().time()),
+        Arc::new(move |input| inputs.tell(input)),
+    )
+    .await?;
+    Ok(handle)
+}
+
+async fn keep_report(shell: Shell, to: watch::Sender<Option<Arc<Report>>>) {
+    while let Some(report) = shell.report().await {
+        if to.send(Some(Arc::new(report))).is_err() {
+            return;
+        }
+        tokio::time::sleep(REPORT_EVERY).await;
+    }
+}
+
+async fn stop_signal() -> &'static str {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        // Without handlers the system's own ones end the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
