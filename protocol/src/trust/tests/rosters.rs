@@ -68,24 +68,24 @@ fn a_roster_must_be_well_formed() {
         r.federation = crate::id::FederationId::from_bytes([1; 32])
     });
     assert_eq!(refusal(&mut view, &other, f.now), Problem::WrongFederation);
-    let operators = |r: &mut Roster, change: &dyn Fn(&mut Vec<crate::federation::Operator>)| {
+    fn operators(r: &mut Roster, change: impl Fn(&mut Vec<crate::federation::Operator>)) {
         let mut o = r.operators.clone().into_vec();
         change(&mut o);
         r.operators = List::try_from(o).unwrap();
-    };
+    }
     type Change = Box<dyn Fn(&mut Roster)>;
     let wrong: Vec<Change> = vec![
         Box::new(|r| r.params.replicas = 0),
         Box::new(|r| r.params.shards = 3),
         Box::new(|r| r.expires = r.issued),
-        Box::new(|r| operators(r, &|o| o[0].id = o[1].id)),
-        Box::new(|r| operators(r, &|o| o[0].key = o[1].key)),
-        Box::new(|r| operators(r, &|o| o[0].nodes = o[1].nodes.clone())),
+        Box::new(|r| operators(r, |o| o[0].id = o[1].id)),
+        Box::new(|r| operators(r, |o| o[0].key = o[1].key)),
+        Box::new(|r| operators(r, |o| o[0].nodes = o[1].nodes.clone())),
         // A key with two uses.
-        Box::new(|r| operators(r, &|o| o[0].key = o[1].nodes[0].signing)),
+        Box::new(|r| operators(r, |o| o[0].key = o[1].nodes[0].signing)),
         // A node id that is no key.
         Box::new(|r| {
-            operators(r, &|o| {
+            operators(r, |o| {
                 let mut n = o[0].nodes[0].clone();
                 n.id = crate::id::NodeId::from_bytes([0; 32]);
                 o[0].nodes = list(vec![n]);
