@@ -1,0 +1,465 @@
+//! One node as a process of its own: made by `lapwing init`, run by `lapwing run`, asked by its sockets,
+//! stopped as an operator would or killed as a power cut would.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use lapwing_protocol::id::{NodeId, to_hex};
+use lapwing_protocol::key::{SigningKey, VerifyingKey};
+use lapwing_protocol::placement::peer_id_bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+use rustix::process::Signal;
+use serde::Deserialize;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
+
+use crate::cleanup::{RunDir, signal};
+use crate::http::{Ask, Client, HttpError, ask_socket};
+
+/// How long a node may take from its start until it is ready.
+const READY: Duration = Duration::from_secs(30);
+/// How long a node may take to stop by itself.
+const STOP: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// Most bytes of a status.
+const MAX_STATUS: usize = 16 << 20;
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 8;
+
+/// Why a node does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The node binary is not there or does not start.
+    #[error("cannot run {}: {source}; build it with `cargo build -p lapwing`, or name it in LAPWING_BIN", binary.display())]
+    Binary {
+        /// Where it should be.
+        binary: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// `lapwing init` failed.
+    #[error("`lapwing init` for {name} failed: {why}")]
+    Init {
+        /// The node.
+        name: String,
+        /// What it wrote.
+        why: String,
+    },
+    /// A file of the node cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The node ended although nobody stopped it.
+    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
+    Ended {
+        /// The node.
+        name: String,
+        /// How.
+        status: ExitStatus,
+        /// The end of its log.
+        log: String,
+    },
+    /// The node is not ready in time.
+    #[error("{name} is not ready after {} s; the end of its log:\n{log}", READY.as_secs())]
+    NotReady {
+        /// The node.
+        name: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// The node does not run.
+    #[error("{name} does not run")]
+    NotRunning {
+        /// The node.
+        name: String,
+    },
+    /// The node did not stop and was killed.
+    #[error("{name} did not stop within {} s and was killed", STOP.as_secs())]
+    NotStopped {
+        /// The node.
+        name: String,
+    },
+    /// The operating system refuses a signal or wait.
+    #[error("{name}: {source}")]
+    Process {
+        /// The node.
+        name: String,
+        /// What it says.
+        source: io::Error,
+    },
+    /// The admin socket does not answer, or not with a status.
+    #[error("{name} does not say how it is: {source}")]
+    Silent {
+        /// The node.
+        name: String,
+        /// Why.
+        source: HttpError,
+    },
+    /// The admin socket's answer is none.
+    #[error("{name}'s status cannot be read: {source}")]
+    BadStatus {
+        /// The node.
+        name: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// Loopback ports that nobody uses now, all different.
+///
+/// # Errors
+/// What the operating system says.
+pub fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
+    let bound: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
+    bound.iter().map(TcpListener::local_addr).collect()
+}
+
+/// The node binary: `LAPWING_BIN`, else the one beside this program.
+///
+/// # Errors
+/// When this program's own place is not known.
+pub fn binary() -> io::Result<PathBuf> {
+    match std::env::var_os("LAPWING_BIN") {
+        Some(path) => Ok(path.into()),
+        None => Ok(std::env::current_exe()?.with_file_name("lapwing")),
+    }
+}
+
+/// What a node tells about itself on its admin socket, as far as a testnet asks.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The nodes it is connected with.
+    pub peers: Vec<Peer>,
+    /// Counters by name.
+    pub numbers: BTreeMap<String, serde_json::Value>,
+    /// By the other node's id: shard, count and XOR of what both hold.
+    pub digests: BTreeMap<String, Vec<(u32, u64, String)>>,
+    /// Bytes on disk.
+    pub store_bytes: Option<u64>,
+}
+
+/// One peer in a status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Peer {
+    /// Its node id, in hex.
+    pub node_id: String,
+}
+
+impl Status {
+    /// A counter; zero where there is none.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.numbers.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0)
+    }
+}
+
+/// One node. When this is dropped, its process is killed.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    binary: PathBuf,
+    dir: PathBuf,
+    api: SocketAddr,
+    listen: SocketAddr,
+    id: NodeId,
+    signing: VerifyingKey,
+    child: Option<Child>,
+}
+
+/// What a new node is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode<'a> {
+    /// What people call it.
+    pub name: &'a str,
+    /// Its directory; must not exist.
+    pub dir: &'a Path,
+    /// Where its API listens.
+    pub api: SocketAddr,
+    /// Where other nodes connect.
+    pub listen: SocketAddr,
+    /// The federation file.
+    pub federation: &'a Path,
+    /// Multiaddresses of the nodes to ask first.
+    pub bootstrap: &'a [String],
+}
+
+impl Node {
+    /// Runs `lapwing init`, then puts keys from `rng` in the place of those that it drew, so that a
+    /// seed decides which node holds what.
+    ///
+    /// # Errors
+    /// [`NodeError::Binary`], [`NodeError::Init`], [`NodeError::Write`].
+    pub async fn init(binary: &Path, new: NewNode<'_>, rng: &mut ChaCha20Rng) -> Result<Self, NodeError> {
+        let mut command = Command::new(binary);
+        command.arg("init").arg("--dir").arg(new.dir).arg("--federation").arg(new.federation);
+        command.arg("--api").arg(new.api.to_string()).arg("--listen").arg(multiaddress(new.listen)).arg("--json");
+        for address in new.bootstrap {
+            command.arg("--bootstrap").arg(address);
+        }
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = output.map_err(|source| NodeError::Binary { binary: binary.to_owned(), source })?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(NodeError::Init { name: new.name.to_owned(), why });
+        }
+        let (id, signing) = write_keys(&new.dir.join("node.key"), rng)?;
+        Ok(Node {
+            name: new.name.to_owned(),
+            binary: binary.to_owned(),
+            dir: new.dir.to_owned(),
+            api: new.api,
+            listen: new.listen,
+            id,
+            signing,
+            child: None,
+        })
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The key with which it signs.
+    #[must_use]
+    pub fn signing(&self) -> VerifyingKey {
+        self.signing
+    }
+
+    /// Where its API listens.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Where other nodes connect, with its peer id.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}/p2p/{}", multiaddress(self.listen), base58(&peer_id_bytes(&self.id)))
+    }
+
+    /// The process's number while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// Starts the process. Its log goes to `node.log` in its directory.
+    ///
+    /// # Errors
+    /// [`NodeError::Write`], [`NodeError::Binary`].
+    pub fn start(&mut self, run: &RunDir) -> Result<(), NodeError> {
+        let path = self.dir.join("node.log");
+        let failed = |source| NodeError::Write { path: path.clone(), source };
+        let log = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        let child = Command::new(&self.binary)
+            .arg("run")
+            .arg("--config")
+            .arg(self.dir.join("lapwing.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log)
+            // A Ctrl-C in the terminal is for this program, which then stops its nodes in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| NodeError::Binary { binary: self.binary.clone(), source })?;
+        if let Some(pid) = child.id() {
+            run.record(pid).map_err(failed)?;
+        }
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until the node serves. Asks as a client of network 127.0.0.1.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`], [`NodeError::NotReady`], [`NodeError::NotRunning`].
+    pub async fn wait_ready(&mut self) -> Result<(), NodeError> {
+        let client = Client::new(Ipv4Addr::LOCALHOST);
+        let begun = Instant::now();
+        loop {
+            self.check_alive()?;
+            let answer = client.ask(self.api, &Ask::get("/health/ready", 64 * 1024)).await;
+            if answer.is_ok_and(|r| r.status.is_success()) {
+                return Ok(());
+            }
+            if begun.elapsed() > READY {
+                return Err(NodeError::NotReady { name: self.name.clone(), log: self.log_end() });
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Whether the process runs.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`] with the end of its log, [`NodeError::NotRunning`].
+    pub fn check_alive(&mut self) -> Result<(), NodeError> {
+        let Some(child) = &mut self.child else {
+            return Err(NodeError::NotRunning { name: self.name.clone() });
+        };
+        match child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                self.child = None;
+                Err(NodeError::Ended { name: self.name.clone(), status, log: self.log_end() })
+            }
+            Err(source) => Err(NodeError::Process { name: self.name.clone(), source }),
+        }
+    }
+
+    /// Stops the process as an operator does (SIGTERM), and waits.
+    ///
+    /// # Errors
+    /// [`NodeError::NotStopped`], [`NodeError::Process`].
+    pub async fn stop(&mut self) -> Result<(), NodeError> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let failed = |source| NodeError::Process { name: self.name.clone(), source };
+        if let Some(pid) = child.id() {
+            signal(pid, Signal::TERM).map_err(failed)?;
+        }
+        match timeout(STOP, child.wait()).await {
+            Ok(waited) => waited.map(drop).map_err(failed),
+            Err(_) => {
+                child.kill().await.map_err(failed)?;
+                Err(NodeError::NotStopped { name: self.name.clone() })
+            }
+        }
+    }
+
+    /// Kills the process as a power cut would (SIGKILL), and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`NodeError::NotRunning`], [`NodeError::Process`].
+    pub async fn kill(&mut self) -> Result<(), NodeError> {
+        let Some(mut child) = self.child.take() else {
+            return Err(NodeError::NotRunning { name: self.name.clone() });
+        };
+        child.kill().await.map_err(|source| NodeError::Process { name: self.name.clone(), source })
+    }
+
+    /// Asks the admin socket how the node is.
+    ///
+    /// # Errors
+    /// [`NodeError::Silent`], [`NodeError::BadStatus`].
+    pub async fn status(&self) -> Result<Status, NodeError> {
+        let reply = ask_socket(&self.dir.join("admin.sock"), &Ask::get("/status", MAX_STATUS)).await;
+        let reply = reply.map_err(|source| NodeError::Silent { name: self.name.clone(), source })?;
+        serde_json::from_slice(&reply.body).map_err(|source| NodeError::BadStatus { name: self.name.clone(), source })
+    }
+
+    /// The last lines of the node's log.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        let log = fs::read(self.dir.join("node.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(LOG_LINES);
+        lines.get(from..).unwrap_or_default().iter().map(|l| format!("    {l}\n")).collect()
+    }
+}
+
+fn multiaddress(at: SocketAddr) -> String {
+    format!("/ip4/{}/tcp/{}", at.ip(), at.port())
+}
+
+/// Writes a node's key file as one restores it from a copy, and gives the public halves.
+fn write_keys(path: &Path, rng: &mut ChaCha20Rng) -> Result<(NodeId, VerifyingKey), NodeError> {
+    let mut draw = || {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill_bytes(bytes.as_mut_slice());
+        bytes
+    };
+    let (peer, signing, secret) = (draw(), draw(), draw());
+    let text = Zeroizing::new(format!(
+        "version = 1\npeer = \"{}\"\nsigning = \"{}\"\nsecret = \"{}\"\n",
+        to_hex(&peer),
+        to_hex(&signing),
+        to_hex(&secret)
+    ));
+    let failed = |source| NodeError::Write { path: path.to_owned(), source };
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    let id = NodeId::from_bytes(*SigningKey::from_seed(&peer).verifying_key().as_bytes());
+    Ok((id, SigningKey::from_seed(&signing).verifying_key()))
+}
+
+/// Base58 in Bitcoin's alphabet, as peer ids are written.
+fn base58(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let mut digits: Vec<u8> = Vec::new();
+    for byte in bytes {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) << 8;
+            // Below 58, so that it fits.
+            *digit = (carry % 58) as u8;
+            carry /= 58;
+        }
+        while carry > 0 {
+            digits.push((carry % 58) as u8);
+            carry /= 58;
+        }
+    }
+    let zeros = bytes.iter().take_while(|b| **b == 0).count();
+    let digits = std::iter::repeat_n(0, zeros).chain(digits.into_iter().rev());
+    digits.filter_map(|d| ALPHABET.get(usize::from(d)).map(|c| char::from(*c))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_ids_are_written_as_libp2p_does() {
+        // From the specification of base58 (draft-msporny-base58), and the peer id of an Ed25519 key of
+        // which libp2p's begin "12D3KooW".
+        assert_eq!(base58(b"Hello World!"), "2NEpo7TZRRrLZSi2U");
+        assert_eq!(base58(&[0, 0, 0x28, 0x7f, 0xb4, 0xcd]), "11233QC4");
+        let key = SigningKey::from_seed(&[7; 32]).verifying_key();
+        let text = base58(&peer_id_bytes(&NodeId::from_bytes(*key.as_bytes())));
+        assert!(text.starts_with("12D3KooW") && text.len() == 52, "{text}");
+    }
+
+    #[test]
+    fn ports_are_free_and_different() {
+        let ports = free_ports(20).unwrap();
+        let mut distinct = ports.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 20);
+        assert!(ports.iter().all(|p| TcpListener::bind(p).is_ok()));
+    }
+
+    #[test]
+    fn a_status_may_say_more_or_less() {
+        let status: Status =
+            serde_json::from_str(r#"{"numbers":{"items":3},"more":1,"digests":{"aa":[[0,2,"ff"]]}}"#).unwrap();
+        assert_eq!((status.number("items"), status.number("other"), status.digests["aa"][0].1), (3, 0, 2));
+    }
+}
