@@ -25,6 +25,7 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) {
         "warn".to_owned(),
         "sled=off".to_owned(),
         "libp2p_gossipsub=error".to_owned(),
+        "libp2p_kad=error".to_owned(),
     ];
     directives.extend(ours.iter().map(|t| format!("{t}={level}")));
     let filter = match std::env::var("LAPWING_LOG") {
