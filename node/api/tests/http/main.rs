@@ -8,6 +8,7 @@ mod abuse;
 mod admin;
 mod calls;
 mod client;
+mod cost;
 mod node;
 mod trust;
 mod watch;
