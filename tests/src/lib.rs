@@ -1,0 +1,3 @@
+//! Tests across Lapwing's crates. The library is the simulator that they share.
+
+pub mod sim;

@@ -1,0 +1,214 @@
+//! Mailboxes and marks across crashes, partitions and losses: nothing acknowledged is lost, and replicas
+//! end equal.
+
+use std::collections::BTreeMap;
+
+use lapwing_protocol::mailbox::{MarkValue, Place, SlotClass};
+use lapwing_protocol::problem::Problem;
+use lapwing_tests::sim::{Ask, OwnMailbox, World, each_seed, read_call};
+
+#[test]
+fn one_node_is_its_own_quorum() {
+    let mut w = World::new(1, 1);
+    let own = w.mailbox(SlotClass::Sixteen);
+    assert_eq!(w.call(0, &own.write(0, 1)), Err(Problem::NotOpened));
+    w.open_mailbox(0, &own).unwrap();
+    w.call(0, &own.write(0, 1)).unwrap();
+    assert_eq!(w.call(0, &own.write(0, 2)), Err(Problem::SlotConflict));
+    w.call(0, &own.write(0, 1)).unwrap();
+    assert_eq!(
+        w.read_all(0, &own.mailbox, &own.reading).unwrap(),
+        vec![(0, vec![1; 4096])]
+    );
+    w.call(0, &own.delete(0)).unwrap();
+    assert_eq!(w.call(0, &own.write(0, 1)), Err(Problem::Deleted));
+    assert!(
+        w.read_all(0, &own.mailbox, &own.reading)
+            .unwrap()
+            .is_empty()
+    );
+    w.crash(0);
+    w.restart(0);
+    assert_eq!(w.call(0, &own.write(0, 1)), Err(Problem::Deleted));
+}
+
+/// What a writer knows after the chaos.
+struct Book {
+    own: OwnMailbox,
+    /// Slots with an acknowledged blob, and the blob's byte.
+    written: BTreeMap<u32, u8>,
+    /// Slots with an acknowledged deletion.
+    deleted: Vec<u32>,
+    /// Slots whose deletion failed for its caller: some holder may have taken it all the same.
+    doubtful: Vec<u32>,
+}
+
+/// Breaks something or mends something.
+fn mischief(w: &mut World) {
+    let n = w.len();
+    match w.below(6) {
+        0 => {
+            let node = w.below(n);
+            w.crash(node);
+        }
+        1 => {
+            let node = w.below(n);
+            w.restart(node);
+        }
+        2 => {
+            let side: Vec<usize> = (0..n).filter(|_| w.below(2) == 0).collect();
+            w.partition(&side);
+        }
+        3 => w.heal(),
+        4 => w.net.loss = 100,
+        _ => w.net.loss = 0,
+    }
+    if !(0..n).any(|node| w.up(node)) {
+        w.restart(0);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_read_back_whatever_happens() {
+    each_seed(2, |seed| {
+        let nodes = [3, 5, 7][(seed % 3) as usize];
+        let mut w = World::new(seed, nodes);
+        let mut books: Vec<Book> = Vec::new();
+        for _ in 0..4 {
+            let own = w.mailbox(SlotClass::Sixteen);
+            let node = w.some_node();
+            w.open_mailbox(node, &own).unwrap();
+            books.push(Book {
+                own,
+                written: BTreeMap::new(),
+                deleted: Vec::new(),
+                doubtful: Vec::new(),
+            });
+        }
+        for round in 0..12u32 {
+            mischief(&mut w);
+            let mut asks: Vec<(Ask, usize, u32)> = Vec::new();
+            for (at, book) in books.iter().enumerate() {
+                let node = w.some_node();
+                let slot = round % 16;
+                asks.push((w.ask(node, &book.own.write(slot, at as u8 + 1)), at, slot));
+            }
+            let pause = w.below(1_500) as u64;
+            w.run(pause);
+            mischief(&mut w);
+            let all: Vec<Ask> = asks.iter().map(|a| a.0).collect();
+            for (answer, (_, at, slot)) in w.answers(&all).into_iter().zip(asks) {
+                if answer.is_ok() {
+                    books[at].written.insert(slot, at as u8 + 1);
+                }
+            }
+            if round % 3 == 2 {
+                for book in &mut books {
+                    let node = w.some_node();
+                    let Some(slot) = book.written.keys().next().copied() else {
+                        continue;
+                    };
+                    match w.call(node, &book.own.delete(slot)) {
+                        Ok(_) => book.deleted.push(slot),
+                        Err(_) => book.doubtful.push(slot),
+                    }
+                }
+            }
+        }
+        w.net.loss = 0;
+        w.heal();
+        w.run(1_000);
+        // Before any comparison had much time, a read by quorum finds it all.
+        for book in &books {
+            for node in 0..nodes {
+                let found: BTreeMap<u32, Vec<u8>> = w
+                    .read_all(node, &book.own.mailbox, &book.own.reading)
+                    .unwrap()
+                    .into_iter()
+                    .collect();
+                for (slot, byte) in &book.written {
+                    if book.deleted.contains(slot) {
+                        assert!(!found.contains_key(slot), "a deletion was acknowledged");
+                    } else if let Some(blob) = found.get(slot) {
+                        assert_eq!(blob[0], *byte);
+                    } else {
+                        assert!(book.doubtful.contains(slot), "slot {slot} is lost");
+                    }
+                }
+            }
+        }
+        w.converge(60_000);
+    });
+}
+
+#[test]
+fn marks_keep_the_highest_version_and_taken_wins_a_tie() {
+    each_seed(2, |seed| {
+        let mut w = World::new(seed, 5);
+        let mark = w.mark();
+        w.open_mark(0, &mark).unwrap();
+        assert_eq!(w.read_mark(4, &mark).unwrap(), None);
+        let mut best = None;
+        for version in 1..8u64 {
+            mischief(&mut w);
+            // Two states of one version, at once, at different nodes.
+            let (a, b) = (w.some_node(), w.some_node());
+            let open = w.ask(a, &mark.set(version, MarkValue::Open));
+            let taken = w.ask(b, &mark.set(version, MarkValue::Taken));
+            let answers = w.answers(&[open, taken]);
+            if answers[1].is_ok() {
+                best = Some((version, MarkValue::Taken));
+            } else if answers[0].is_ok() {
+                best = Some((version, MarkValue::Open));
+            }
+        }
+        w.net.loss = 0;
+        w.heal();
+        w.run(1_000);
+        let seen = w.read_mark(1, &mark).unwrap();
+        assert!(seen >= best, "{seen:?} was {best:?}");
+        w.converge(60_000);
+        let states: Vec<_> = (0..5).map(|n| w.read_mark(n, &mark).unwrap()).collect();
+        assert!(
+            states.iter().all(|s| *s == states[0] && *s >= seen),
+            "{states:?}"
+        );
+        let next = states[0].map_or(1, |s| s.0);
+        assert_eq!(
+            w.call(2, &mark.set(next - 1, MarkValue::Taken)),
+            Err(Problem::OldVersion)
+        );
+    });
+}
+
+#[test]
+fn absence_wants_a_quorum_too() {
+    let mut w = World::new(7, 3);
+    let own = w.mailbox(SlotClass::Four);
+    assert_eq!(
+        w.read_all(0, &own.mailbox, &own.reading),
+        Err(Problem::NotOpened)
+    );
+    w.crash(1);
+    w.crash(2);
+    assert_eq!(
+        w.read_all(0, &own.mailbox, &own.reading),
+        Err(Problem::HoldersAway)
+    );
+    assert_eq!(
+        w.open_mailbox(0, &own),
+        Err(Problem::HoldersAway),
+        "one of three is no quorum"
+    );
+    w.heal();
+    w.converge(30_000);
+    let call = w.open_call(0, vec![Place::Mailbox(own.mailbox.clone())]);
+    w.call(0, &call).unwrap();
+    w.call(1, &own.write(1, 9)).unwrap();
+    let proof = read_call(&own.mailbox, &own.reading, w.id(0), w.now(), None);
+    assert_eq!(
+        w.call(1, &proof),
+        Err(Problem::WrongNode),
+        "a proof is for one node"
+    );
+}
