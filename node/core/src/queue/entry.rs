@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use lapwing_protocol::federation::Params;
 use lapwing_protocol::id::{MailboxId, Priority, TokenId};
-use lapwing_protocol::item::CheckedEntry;
 use lapwing_protocol::time::Time;
 
 /// The limits by which decisions are made.
@@ -19,16 +17,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of a federation, with W as the roster gives it.
-    #[must_use]
-    pub fn new(params: &Params, quorum: usize) -> Self {
-        Self {
-            open_offers: params.open_offers,
-            reoffers: params.reoffers,
-            quorum: u8::try_from(quorum).unwrap_or(u8::MAX),
-        }
-    }
-
     pub(super) fn open_offers(self) -> usize {
         usize::from(self.open_offers.max(1))
     }
@@ -66,20 +54,6 @@ pub struct Entry {
     pub inbox: MailboxId,
     /// When the request expires.
     pub expires: Time,
-}
-
-impl From<&CheckedEntry> for Entry {
-    fn from(entry: &CheckedEntry) -> Self {
-        let (admission, token) = (entry.admission(), entry.token());
-        Self {
-            epoch: token.epoch,
-            priority: token.priority,
-            token: admission.token,
-            token_key: *token.key.as_bytes(),
-            inbox: admission.inbox,
-            expires: admission.expires,
-        }
-    }
 }
 
 impl fmt::Debug for Entry {

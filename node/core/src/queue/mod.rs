@@ -16,13 +16,14 @@ mod slot;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use lapwing_protocol::id::{LockId, NodeId, RegionId, RequestId, TicketId};
-use lapwing_protocol::item::{CheckedEntry, Item};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::Spend;
 use lapwing_protocol::problem::Problem;
@@ -97,26 +98,6 @@ impl QueueIndex {
         self.limits = limits;
         for region in self.regions.values_mut() {
             region.relimit(limits);
-        }
-    }
-
-    /// Adds an item of a queue; any other changes nothing.
-    pub fn add(&mut self, item: &Item) {
-        match item {
-            Item::Entry(entry) => {
-                let entry: &CheckedEntry = entry;
-                let (region, request) = (entry.admission().region, entry.admission().request);
-                self.insert_entry(region, request, Entry::from(entry));
-            }
-            Item::Ticket(grant) => self.add_ticket(grant),
-            Item::Spend(spend) => self.add_spend(spend.grant(), spend.spend()),
-            Item::Lock(grant) => self.add_lock(grant),
-            Item::Release(release) => self.add_release(release, release.signer()),
-            Item::Opening(_)
-            | Item::Admission(_)
-            | Item::Blob(_)
-            | Item::Deletion(_)
-            | Item::Mark(_) => {}
         }
     }
 
