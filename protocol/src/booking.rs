@@ -254,7 +254,8 @@ impl Drop for RegionSecret {
 }
 
 wire_enum! {
-    /// The mediator's answer, sealed to the provider's sealing key.
+    /// The mediator's answer; signed by the key that may write to the answer's mailbox, and sealed to
+    /// the provider's sealing key. (The key is public, so that sealing alone would show nobody who wrote.)
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Verdict {
         /// The certificate (COSE) and the region secrets.
@@ -262,6 +263,12 @@ wire_enum! {
         /// Rejected, with the reason.
         2 => Rejected(Text<400>),
     }
+}
+
+impl Record for Verdict {
+    const TYPE: u64 = 37;
+    const DOMAIN: &'static str = "lapwing/v1/verdict";
+    const MAX: usize = 15 * 1024;
 }
 
 wire_struct! {

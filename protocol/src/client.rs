@@ -7,10 +7,13 @@ use crate::cose::{Verified, parse};
 use crate::id::{MailboxId, NodeId, RecordId};
 use crate::item::{self, CheckedItem, CheckedRequest, CheckedTicket, ItemKind};
 use crate::key::VerifyingKey;
-use crate::mailbox::{MAX_BLOB_WRITE, MAX_GRANTS, MAX_OPEN, OpenOrder, Opening, Page, Payment, ReadProof, Receipt};
+use crate::mailbox::{
+    MAX_BLOB_WRITE, MAX_GRANTS, MAX_OPEN, OpenOrder, Opening, Page, Payment, ReadProof, Receipt,
+};
 use crate::problem::Problem;
 use crate::queue::{
-    Accept, Challenge, ChallengeOrder, Claim, Claimed, LockOrder, MAX_CLAIM, MAX_LOCK_ORDER, Release, Request,
+    Accept, Challenge, ChallengeOrder, Claim, Claimed, LockOrder, MAX_CLAIM, MAX_LOCK_ORDER,
+    Release, Request,
 };
 use crate::time::Time;
 use crate::token::{MAX_TOKEN_ORDER, TokenOrder, work_holds};
@@ -58,8 +61,19 @@ pub enum CallKind {
 impl CallKind {
     /// All kinds.
     pub const ALL: [CallKind; 13] = [
-        Self::Token, Self::Request, Self::Open, Self::Write, Self::Read, Self::Delete, Self::SetMark,
-        Self::ReadMarks, Self::Challenge, Self::Claim, Self::Lock, Self::Release, Self::Publish,
+        Self::Token,
+        Self::Request,
+        Self::Open,
+        Self::Write,
+        Self::Read,
+        Self::Delete,
+        Self::SetMark,
+        Self::ReadMarks,
+        Self::Challenge,
+        Self::Claim,
+        Self::Lock,
+        Self::Release,
+        Self::Publish,
     ];
 
     /// The path of the POST request that carries it.
@@ -84,9 +98,13 @@ impl CallKind {
     /// The media type of the request's body.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Request | Self::Open | Self::Delete | Self::SetMark | Self::Claim | Self::Release | Self::Publish => {
-                "application/cose"
-            }
+            Self::Request
+            | Self::Open
+            | Self::Delete
+            | Self::SetMark
+            | Self::Claim
+            | Self::Release
+            | Self::Publish => "application/cose",
             _ => "application/cbor",
         }
     }
@@ -258,9 +276,9 @@ pub enum CheckedCall {
     /// Challenges for a provider.
     Challenge(ChallengeOrder),
     /// Claim requests.
-    Claim(Verified<Claim>),
+    Claim(Box<Verified<Claim>>),
     /// Take a booking lock.
-    Lock(CheckedLock, LockOrder),
+    Lock(Box<(CheckedLock, LockOrder)>),
     /// Publish a trust record.
     Publish(CheckedTrust),
 }
@@ -269,7 +287,13 @@ pub enum CheckedCall {
 ///
 /// # Errors
 /// The [`Problem`] of the first check that fails.
-pub fn check_call(kind: CallKind, body: &[u8], trust: &TrustView, me: &NodeId, now: Time) -> Result<CheckedCall, Problem> {
+pub fn check_call(
+    kind: CallKind,
+    body: &[u8],
+    trust: &TrustView,
+    me: &NodeId,
+    now: Time,
+) -> Result<CheckedCall, Problem> {
     if body.len() > kind.max_body() {
         return Err(Problem::TooLarge);
     }
@@ -301,7 +325,10 @@ pub fn check_call(kind: CallKind, body: &[u8], trust: &TrustView, me: &NodeId, n
         }
         CallKind::Read => {
             let order: ReadOrder = from_bytes(body, kind.max_body())?;
-            Ok(CheckedCall::Read(check_proof(&order.proof, trust, me, now)?, order.after))
+            Ok(CheckedCall::Read(
+                check_proof(&order.proof, trust, me, now)?,
+                order.after,
+            ))
         }
         CallKind::ReadMarks => {
             let order: MarkOrder = from_bytes(body, kind.max_body())?;
@@ -312,10 +339,13 @@ pub fn check_call(kind: CallKind, body: &[u8], trust: &TrustView, me: &NodeId, n
             check_provider(&order.certificate, &order.region, trust, now)?;
             Ok(CheckedCall::Challenge(order))
         }
-        CallKind::Claim => check_claim(body, trust, now).map(CheckedCall::Claim),
+        CallKind::Claim => check_claim(body, trust, now).map(|c| CheckedCall::Claim(Box::new(c))),
         CallKind::Lock => {
             let order: LockOrder = from_bytes(body, MAX_LOCK_ORDER)?;
-            Ok(CheckedCall::Lock(check_lock(&order, trust, now)?, order))
+            Ok(CheckedCall::Lock(Box::new((
+                check_lock(&order, trust, now)?,
+                order,
+            ))))
         }
         CallKind::Publish => trust.check(body, now).map(CheckedCall::Publish),
     }
@@ -323,15 +353,30 @@ pub fn check_call(kind: CallKind, body: &[u8], trust: &TrustView, me: &NodeId, n
 
 fn fresh(time: Time, trust: &TrustView, now: Time) -> Result<(), Problem> {
     let skew = trust.params().ok_or(Problem::NotReady)?.clock_skew;
-    if time.plus(skew) < now || now.plus(skew) < time { Err(Problem::StaleTime) } else { Ok(()) }
+    if time.plus(skew) < now || now.plus(skew) < time {
+        Err(Problem::StaleTime)
+    } else {
+        Ok(())
+    }
 }
 
 fn check_region(request: &Request, trust: &TrustView) -> Result<(), Problem> {
-    let (_, region) = trust.region(&request.region).ok_or(Problem::UnknownRegion)?;
-    if region.key_version == request.key_version { Ok(()) } else { Err(Problem::WrongKeyVersion) }
+    let (_, region) = trust
+        .region(&request.region)
+        .ok_or(Problem::UnknownRegion)?;
+    if region.key_version == request.key_version {
+        Ok(())
+    } else {
+        Err(Problem::WrongKeyVersion)
+    }
 }
 
-fn check_open(body: &[u8], trust: &TrustView, me: &NodeId, now: Time) -> Result<Verified<OpenOrder>, Problem> {
+fn check_open(
+    body: &[u8],
+    trust: &TrustView,
+    me: &NodeId,
+    now: Time,
+) -> Result<Verified<OpenOrder>, Problem> {
     let order = parse::<OpenOrder>(body)?;
     let said = order.unverified();
     if said.node != *me {
@@ -349,7 +394,11 @@ fn check_open(body: &[u8], trust: &TrustView, me: &NodeId, now: Time) -> Result<
 }
 
 /// The signing key of the mediator that this certificate is the current one of.
-fn mediator_key(certificate: &RecordId, trust: &TrustView, now: Time) -> Result<VerifyingKey, Problem> {
+fn mediator_key(
+    certificate: &RecordId,
+    trust: &TrustView,
+    now: Time,
+) -> Result<VerifyingKey, Problem> {
     let (mediator, _) = trust
         .mediators()
         .find(|(_, m)| m.certificate().is_some_and(|c| c.id() == *certificate))
@@ -362,7 +411,12 @@ fn mediator_key(certificate: &RecordId, trust: &TrustView, now: Time) -> Result<
 ///
 /// # Errors
 /// [`Problem::WrongNode`], [`Problem::StaleTime`], or why the signature is none.
-pub fn check_proof(bytes: &[u8], trust: &TrustView, node: &NodeId, now: Time) -> Result<Verified<ReadProof>, Problem> {
+pub fn check_proof(
+    bytes: &[u8],
+    trust: &TrustView,
+    node: &NodeId,
+    now: Time,
+) -> Result<Verified<ReadProof>, Problem> {
     let proof = parse::<ReadProof>(bytes)?;
     let said = proof.unverified();
     if said.node != *node {
@@ -373,7 +427,12 @@ pub fn check_proof(bytes: &[u8], trust: &TrustView, node: &NodeId, now: Time) ->
     Ok(proof.verify(&key)?)
 }
 
-fn check_provider(certificate: &RecordId, region: &crate::id::RegionId, trust: &TrustView, now: Time) -> Result<VerifyingKey, Problem> {
+fn check_provider(
+    certificate: &RecordId,
+    region: &crate::id::RegionId,
+    trust: &TrustView,
+    now: Time,
+) -> Result<VerifyingKey, Problem> {
     let certificate = trust.provider(certificate, now)?;
     if trust.region(region).is_none() {
         return Err(Problem::UnknownRegion);
@@ -412,7 +471,10 @@ pub fn check_lock(order: &LockOrder, trust: &TrustView, now: Time) -> Result<Che
         .verify(&LockOrder::message(&order.accept), &order.signature)
         .map_err(|_| Problem::BadSignature)?;
     let accept = parse::<Accept>(&order.accept)?.verify(&order.token_key)?;
-    if accept.request != ticket.grant().request || accept.ticket != ticket.id() || accept.expires != ticket.grant().expires {
+    if accept.request != ticket.grant().request
+        || accept.ticket != ticket.id()
+        || accept.expires != ticket.grant().expires
+    {
         return Err(Problem::BadTicket);
     }
     if accept.expires <= now {
@@ -483,7 +545,9 @@ impl Answer {
             CallKind::Token => Self::Token(body.to_vec()),
             CallKind::Request => Self::Admission(body.to_vec()),
             CallKind::Open => Self::Openings(from_bytes(body, max)?),
-            CallKind::Write | CallKind::Delete | CallKind::SetMark | CallKind::Release => Self::Receipt(from_bytes(body, max)?),
+            CallKind::Write | CallKind::Delete | CallKind::SetMark | CallKind::Release => {
+                Self::Receipt(from_bytes(body, max)?)
+            }
             CallKind::Read => Self::Page(from_bytes(body, max)?),
             CallKind::ReadMarks => Self::Marks(from_bytes(body, max)?),
             CallKind::Challenge => Self::Challenges(from_bytes(body, max)?),
@@ -498,7 +562,11 @@ impl Answer {
 ///
 /// # Errors
 /// Why it is not one.
-pub fn check_opening(bytes: &[u8], trust: &TrustView, now: Time) -> Result<Verified<Opening>, Problem> {
+pub fn check_opening(
+    bytes: &[u8],
+    trust: &TrustView,
+    now: Time,
+) -> Result<Verified<Opening>, Problem> {
     match item::make(ItemKind::Opening, bytes, now.hour(), trust)?.item() {
         item::Item::Opening(o) => Ok(o.clone()),
         _ => Err(Problem::Malformed),

@@ -12,8 +12,8 @@ use crate::cose::{Record, Verified, parse};
 use crate::hash::{hash, work_bits};
 use crate::id::{ItemId, MailboxId, NodeId, RegionId, RequestId, TicketId};
 use crate::mailbox::{
-    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, Opening, Spend, TicketAuth, WriteAuth, Writers, ticket_slot,
-    write_message, write_work,
+    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, Opening, Spend, TicketAuth, WriteAuth, Writers,
+    ticket_slot, write_message, write_work,
 };
 use crate::problem::Problem;
 use crate::queue::{Admission, LockGrant, QueueEntry, Release, Request, TicketGrant};
@@ -139,17 +139,20 @@ impl CheckedEntry {
     }
     /// The request.
     pub fn request(&self) -> &Verified<Request> {
-        &self.request.request
+        &self.request.0.request
     }
     /// The token.
     pub fn token(&self) -> &Verified<PriorityToken> {
-        &self.request.token
+        &self.request.0.token
     }
 }
 
 /// A request that is signed by the key of a token that a node of the roster issued.
 #[derive(Clone, Debug)]
-pub struct CheckedRequest {
+pub struct CheckedRequest(Arc<RequestParts>);
+
+#[derive(Debug)]
+struct RequestParts {
     request: Verified<Request>,
     token: Verified<PriorityToken>,
 }
@@ -157,11 +160,11 @@ pub struct CheckedRequest {
 impl CheckedRequest {
     /// The request.
     pub fn request(&self) -> &Verified<Request> {
-        &self.request
+        &self.0.request
     }
     /// The token.
     pub fn token(&self) -> &Verified<PriorityToken> {
-        &self.token
+        &self.0.token
     }
 }
 
@@ -191,7 +194,7 @@ pub enum Item {
     /// A request was admitted, and its inbox opened.
     Admission(Verified<Admission>),
     /// A blob.
-    Blob(CheckedBlob),
+    Blob(Box<CheckedBlob>),
     /// A deletion.
     Deletion(Verified<Deletion>),
     /// A mark's state.
@@ -201,7 +204,7 @@ pub enum Item {
     /// One holder's grant of a ticket.
     Ticket(Verified<TicketGrant>),
     /// A ticket was spent.
-    Spend(CheckedSpend),
+    Spend(Box<CheckedSpend>),
     /// One holder's grant of a booking lock.
     Lock(Verified<LockGrant>),
     /// A booking lock was freed; the core checks that its signer may.
@@ -213,7 +216,7 @@ pub enum Item {
 pub struct CheckedItem {
     id: ItemId,
     stamp: Hour,
-    item: Item,
+    item: Arc<Item>,
     body: Arc<[u8]>,
 }
 
@@ -236,7 +239,7 @@ impl CheckedItem {
     }
     /// Its kind.
     pub fn kind(&self) -> ItemKind {
-        match self.item {
+        match &*self.item {
             Item::Opening(_) => ItemKind::Opening,
             Item::Admission(_) => ItemKind::Admission,
             Item::Blob(_) => ItemKind::Blob,
@@ -251,7 +254,7 @@ impl CheckedItem {
     }
     /// The id by which its holders are found.
     pub fn placement(&self) -> [u8; 32] {
-        match &self.item {
+        match &*self.item {
             Item::Opening(o) => *o.place.id().as_bytes(),
             Item::Admission(a) => *a.inbox.as_bytes(),
             Item::Blob(b) => *b.id.as_bytes(),
@@ -267,11 +270,18 @@ impl CheckedItem {
     /// The item as it travels.
     pub fn to_wire(&self) -> ItemBytes {
         // A checked body came in through the same bound.
-        ItemBytes { stamp: self.stamp, kind: self.kind(), body: Bytes::try_from(self.body.to_vec()).unwrap_or_default() }
+        ItemBytes {
+            stamp: self.stamp,
+            kind: self.kind(),
+            body: Bytes::try_from(self.body.to_vec()).unwrap_or_default(),
+        }
     }
     /// The same item with another stamp: the earlier of two wins wherever replicas meet.
     pub fn restamped(&self, stamp: Hour) -> Self {
-        CheckedItem { stamp, ..self.clone() }
+        CheckedItem {
+            stamp,
+            ..self.clone()
+        }
     }
 }
 
@@ -302,7 +312,12 @@ impl core::fmt::Debug for ItemKey {
 /// Items made of parts that were checked, or that this node has just signed.
 impl CheckedItem {
     fn new(item: Item, body: &[u8], stamp: Hour) -> Self {
-        let mut made = CheckedItem { id: ItemId::from_bytes([0; 32]), stamp, item, body: Arc::from(body) };
+        let mut made = CheckedItem {
+            id: ItemId::from_bytes([0; 32]),
+            stamp,
+            item: Arc::new(item),
+            body: Arc::from(body),
+        };
         made.id = item_id(made.kind(), body);
         made
     }
@@ -322,8 +337,10 @@ impl CheckedItem {
     /// [`Problem::TooLarge`] beyond the bounds of [`QueueEntry`].
     pub fn entry(entry: CheckedEntry, stamp: Hour) -> Result<Self, Problem> {
         let wire = QueueEntry {
-            admission: Bytes::try_from(entry.admission.bytes().to_vec()).map_err(|_| Problem::TooLarge)?,
-            request: Bytes::try_from(entry.request.request.bytes().to_vec()).map_err(|_| Problem::TooLarge)?,
+            admission: Bytes::try_from(entry.admission.bytes().to_vec())
+                .map_err(|_| Problem::TooLarge)?,
+            request: Bytes::try_from(entry.request.0.request.bytes().to_vec())
+                .map_err(|_| Problem::TooLarge)?,
         };
         Ok(Self::new(Item::Entry(entry), &to_bytes(&wire), stamp))
     }
@@ -340,13 +357,16 @@ impl CheckedItem {
     /// The spend of a ticket that paid for a write; none where it paid for nothing.
     pub fn spend(ticket: &CheckedTicket, stamp: Hour) -> Option<Self> {
         let body = placed_spend(ticket)?;
-        let spend = CheckedSpend { grant: ticket.grant().clone(), spend: ticket.spend()?.clone() };
-        Some(Self::new(Item::Spend(spend), &body, stamp))
+        let spend = CheckedSpend {
+            grant: ticket.grant().clone(),
+            spend: ticket.spend()?.clone(),
+        };
+        Some(Self::new(Item::Spend(Box::new(spend)), &body, stamp))
     }
 
     /// Where it is kept.
     pub fn key(&self) -> ItemKey {
-        let (request, slot) = match &self.item {
+        let (request, slot) = match &*self.item {
             Item::Opening(_) | Item::Admission(_) | Item::Mark(_) => (None, 0),
             Item::Blob(b) => (None, b.write.slot),
             Item::Deletion(d) => (None, d.slot),
@@ -356,12 +376,18 @@ impl CheckedItem {
             Item::Lock(l) => (Some(l.request), 0),
             Item::Release(r) => (Some(r.request), 0),
         };
-        ItemKey { placement: self.placement(), request, slot, kind: self.kind(), id: self.id }
+        ItemKey {
+            placement: self.placement(),
+            request,
+            slot,
+            kind: self.kind(),
+            id: self.id,
+        }
     }
 
     /// When it expires; the same on every replica.
     pub fn expires(&self) -> Time {
-        match &self.item {
+        match &*self.item {
             Item::Opening(o) => o.expires(),
             Item::Admission(a) => a.expires,
             Item::Blob(b) => b.write.mailbox.expires(),
@@ -378,7 +404,10 @@ impl CheckedItem {
 
 /// The id of an item: a hash of its kind and body.
 pub fn item_id(kind: ItemKind, body: &[u8]) -> ItemId {
-    ItemId::from_bytes(hash("lapwing/v1/item", &(kind, *blake3::hash(body).as_bytes())))
+    ItemId::from_bytes(hash(
+        "lapwing/v1/item",
+        &(kind, *blake3::hash(body).as_bytes()),
+    ))
 }
 
 /// Checks an item by itself and against the chain of trust.
@@ -390,7 +419,7 @@ pub fn check(bytes: &ItemBytes, trust: &TrustView) -> Result<CheckedItem, Proble
     let item = match bytes.kind {
         ItemKind::Opening => Item::Opening(check_opening(body, trust)?),
         ItemKind::Admission => Item::Admission(check_admission(body, trust)?),
-        ItemKind::Blob => Item::Blob(check_blob(body, trust)?),
+        ItemKind::Blob => Item::Blob(Box::new(check_blob(body, trust)?)),
         ItemKind::Deletion => {
             let d = parse::<Deletion>(body)?;
             let key = d.unverified().mailbox.read;
@@ -403,11 +432,18 @@ pub fn check(bytes: &ItemBytes, trust: &TrustView) -> Result<CheckedItem, Proble
         }
         ItemKind::Entry => Item::Entry(check_entry(body, trust)?),
         ItemKind::Ticket => Item::Ticket(check_grant(body, trust)?),
-        ItemKind::Spend => Item::Spend(check_spend(body, trust)?),
-        ItemKind::Lock => Item::Lock(by_node(body, trust, |g: &LockGrant| (g.holder, Some(g.region)))?),
+        ItemKind::Spend => Item::Spend(Box::new(check_spend(body, trust)?)),
+        ItemKind::Lock => Item::Lock(by_node(body, trust, |g: &LockGrant| {
+            (g.holder, Some(g.region))
+        })?),
         ItemKind::Release => Item::Release(parse::<Release>(body)?.verify_self()?),
     };
-    Ok(CheckedItem { id: item_id(bytes.kind, body), stamp: bytes.stamp, item, body: Arc::from(body) })
+    Ok(CheckedItem {
+        id: item_id(bytes.kind, body),
+        stamp: bytes.stamp,
+        item: Arc::new(item),
+        body: Arc::from(body),
+    })
 }
 
 /// Checks a statement that a node signed; where it speaks for a region it must be a holder of it.
@@ -454,7 +490,9 @@ pub fn check_grant(bytes: &[u8], trust: &TrustView) -> Result<Verified<TicketGra
 /// The [`Problem`] of the first check that fails.
 pub fn check_request(bytes: &[u8], trust: &TrustView) -> Result<CheckedRequest, Problem> {
     let request = parse::<Request>(bytes)?;
-    let token = by_node(&request.unverified().token, trust, |t: &PriorityToken| (t.issuer, None))?;
+    let token = by_node(&request.unverified().token, trust, |t: &PriorityToken| {
+        (t.issuer, None)
+    })?;
     let request = request.verify(&token.key)?;
     if request.inbox.writers != Writers::Tickets {
         return Err(Problem::OutOfBounds);
@@ -462,7 +500,7 @@ pub fn check_request(bytes: &[u8], trust: &TrustView) -> Result<CheckedRequest, 
     if request.envelope.len() != crate::queue::MAX_REQUEST_ENVELOPE {
         return Err(Problem::WrongSize);
     }
-    Ok(CheckedRequest { request, token })
+    Ok(CheckedRequest(Arc::new(RequestParts { request, token })))
 }
 
 fn check_entry(bytes: &[u8], trust: &TrustView) -> Result<CheckedEntry, Problem> {
@@ -478,11 +516,11 @@ impl CheckedEntry {
     /// # Errors
     /// [`Problem::BrokenChain`] where they do not belong together.
     pub fn fit(admission: Verified<Admission>, request: CheckedRequest) -> Result<Self, Problem> {
-        let fits = admission.issuer == request.token.issuer
-            && admission.token == PriorityToken::token_id(&request.token)
-            && admission.request == request_id(&request.request)
-            && admission.region == request.request.region
-            && admission.inbox == request.request.inbox.id();
+        let fits = admission.issuer == request.0.token.issuer
+            && admission.token == request.0.token.token_id()
+            && admission.request == request_id(&request.0.request)
+            && admission.region == request.0.request.region
+            && admission.inbox == request.0.request.inbox.id();
         if !fits {
             return Err(Problem::BrokenChain);
         }
@@ -522,7 +560,10 @@ pub fn check_ticket<'a>(
     if found.is_empty() || found.len() < trust.write_quorum() {
         return Err(Problem::BadTicket);
     }
-    Ok(CheckedTicket { grants: found, spend: None })
+    Ok(CheckedTicket {
+        grants: found,
+        spend: None,
+    })
 }
 
 fn check_blob(bytes: &[u8], trust: &TrustView) -> Result<CheckedBlob, Problem> {
@@ -544,13 +585,17 @@ pub fn check_blob_write(write: BlobWrite, trust: &TrustView) -> Result<CheckedBl
     let id = write.mailbox.id();
     let ticket = match (&write.mailbox.writers, &write.auth) {
         (Writers::Keys(keys), WriteAuth::Key(signature)) => {
-            let index = (write.slot as usize).checked_rem(keys.len()).ok_or(Problem::WrongSlot)?;
+            let index = (write.slot as usize)
+                .checked_rem(keys.len())
+                .ok_or(Problem::WrongSlot)?;
             let key = keys.get(index).ok_or(Problem::WrongSlot)?;
             key.verify(&write_message(&id, write.slot, &write.blob), signature)
                 .map_err(|_| Problem::BadSignature)?;
             None
         }
-        (Writers::Tickets, WriteAuth::Ticket(auth)) => Some(check_ticket_auth(&write, &id, auth, trust)?),
+        (Writers::Tickets, WriteAuth::Ticket(auth)) => {
+            Some(check_ticket_auth(&write, &id, auth, trust)?)
+        }
         (Writers::Work(bits), WriteAuth::Work(nonce)) => {
             let work = write_work(&write_message(&id, write.slot, &write.blob), *nonce);
             if work_bits(&work) < u32::from(*bits) {
@@ -606,7 +651,12 @@ fn check_spend(bytes: &[u8], trust: &TrustView) -> Result<CheckedSpend, Problem>
 ///
 /// # Errors
 /// As [`check`]; [`Problem::TooLarge`] above [`MAX_ITEM`].
-pub fn make(kind: ItemKind, body: &[u8], stamp: Hour, trust: &TrustView) -> Result<CheckedItem, Problem> {
+pub fn make(
+    kind: ItemKind,
+    body: &[u8],
+    stamp: Hour,
+    trust: &TrustView,
+) -> Result<CheckedItem, Problem> {
     let body = Bytes::try_from(body.to_vec()).map_err(|_| Problem::TooLarge)?;
     check(&ItemBytes { stamp, kind, body }, trust)
 }
@@ -620,4 +670,3 @@ pub fn placed_spend(ticket: &CheckedTicket) -> Option<Vec<u8>> {
     };
     Some(to_bytes(&placed))
 }
-

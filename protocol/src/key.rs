@@ -1,15 +1,11 @@
 //! Keys: Ed25519 to sign (RFC 8032), X25519 to seal (RFC 7748).
 //!
-//! Public keys are checked where they are parsed, so that a value of these types is a good key:
-//! canonical bytes, of large order, in the prime-order subgroup. Signatures are checked strictly
-//! and in one way only, because verifiers that disagree can split a network. Secrets are wiped on
-//! drop and print as redacted.
+//! Public keys are canonical bytes of large order wherever they are parsed; those that the chain of
+//! trust registers are also in the prime-order subgroup ([`VerifyingKey::check`]). Signatures are
+//! checked strictly and in one way only, because verifiers that disagree can split a network. Secrets
+//! are wiped on drop and print as redacted.
 
-use std::{
-    cmp::Ordering,
-    fmt,
-    hash::{Hash, Hasher},
-};
+use std::fmt;
 
 use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -61,7 +57,7 @@ impl SigningKey {
     #[must_use]
     pub fn verifying_key(&self) -> VerifyingKey {
         // A key made from a seed is a multiple of the base point: none of the checks can fail.
-        VerifyingKey(self.0.verifying_key())
+        VerifyingKey(self.0.verifying_key().to_bytes())
     }
 
     /// Signs `message`.
@@ -86,44 +82,99 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// An Ed25519 public key that passed every check of [`VerifyingKey::from_bytes`].
-#[derive(Clone, Copy)]
-pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
+/// An Ed25519 public key.
+///
+/// Its bytes are what is compared, hashed and sent. Reading one from the wire costs nothing but a look
+/// at the bytes (canonical, not of small order); that it is a point shows when it verifies. Keys that
+/// the chain of trust registers go through [`VerifyingKey::check`] as well.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerifyingKey([u8; 32]);
+
+/// The y-coordinates of the eight points of small order; the sign bit is looked at apart.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    [
+        1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0,
+    ],
+    [
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0x7f,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+];
 
 impl VerifyingKey {
-    /// Reads a key.
+    /// Reads a key and checks all that can be checked of one.
     ///
     /// # Errors
     /// [`BadKey`]: no point or not its canonical encoding, small order, not torsion-free.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, BadKey> {
-        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| BadKey::NotAPoint)?;
-        let point = key.to_edwards();
-        if point.compress().to_bytes() != *bytes {
+        let key = Self::from_wire(*bytes)?;
+        key.check()?;
+        Ok(key)
+    }
+
+    /// Reads a key by its bytes alone: canonical and not of small order.
+    fn from_wire(bytes: [u8; 32]) -> Result<Self, BadKey> {
+        let mut y = bytes;
+        y[31] &= 0x7f;
+        // RFC 8032 §5.1.3: y below 2^255 - 19.
+        if y[31] == 0x7f && y[1..31].iter().all(|b| *b == 0xff) && y[0] >= 0xed {
             return Err(BadKey::NotAPoint);
         }
-        if point.is_small_order() {
-            return Err(BadKey::SmallOrder);
+        if SMALL_ORDER.contains(&y) {
+            // Where x is zero there is no other sign.
+            let no_sign = y == SMALL_ORDER[1] || y == SMALL_ORDER[2];
+            return Err(if no_sign && y != bytes {
+                BadKey::NotAPoint
+            } else {
+                BadKey::SmallOrder
+            });
         }
-        if !point.is_torsion_free() {
-            return Err(BadKey::Torsion);
+        Ok(Self(bytes))
+    }
+
+    /// Checks that this is a point without a part of small order, as keys that are registered must be.
+    /// Costs a scalar multiplication.
+    ///
+    /// # Errors
+    /// [`BadKey`]: no point, or not torsion-free.
+    pub fn check(&self) -> Result<(), BadKey> {
+        let key =
+            ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| BadKey::NotAPoint)?;
+        if key.to_edwards().is_torsion_free() {
+            Ok(())
+        } else {
+            Err(BadKey::Torsion)
         }
-        Ok(Self(key))
     }
 
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+        &self.0
     }
 
     /// Checks a signature, strictly.
     ///
     /// # Errors
-    /// [`BadSignature`] when it is not this key's over `message`, or not canonical.
+    /// [`BadSignature`] when it is not this key's over `message`, or not canonical, or the key is no
+    /// point.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| BadSignature)?;
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        self.0
-            .verify_strict(message, &signature)
+        key.verify_strict(message, &signature)
             .map_err(|_| BadSignature)
     }
 }
@@ -134,39 +185,13 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-impl PartialEq for VerifyingKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for VerifyingKey {}
-
-impl PartialOrd for VerifyingKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for VerifyingKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
-    }
-}
-
-impl Hash for VerifyingKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_bytes().hash(state);
-    }
-}
-
 impl Wire for VerifyingKey {
     fn encode(&self, out: &mut Encoder) {
         out.bytes(self.as_bytes());
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self::from_bytes(&d.byte_array()?)?)
+        Ok(Self::from_wire(d.byte_array()?)?)
     }
 }
 

@@ -228,9 +228,9 @@ pub enum CheckedPeerCall {
     /// A challenge.
     Challenge(ChallengeOrder),
     /// Grant tickets.
-    Grant(Verified<Claim>, Vec<RequestId>),
+    Grant(Box<Verified<Claim>>, Vec<RequestId>),
     /// Grant a lock.
-    Lock(CheckedLock),
+    Lock(Box<CheckedLock>),
     /// Digests.
     Digests(Hour),
     /// Ids.
@@ -247,17 +247,29 @@ pub enum CheckedPeerCall {
 ///
 /// # Errors
 /// The [`Problem`] of the first check that fails; items of a push fail one by one.
-pub fn check_peer_call(call: PeerCall, from: &NodeId, trust: &TrustView, now: Time) -> Result<CheckedPeerCall, Problem> {
+pub fn check_peer_call(
+    call: PeerCall,
+    from: &NodeId,
+    trust: &TrustView,
+    now: Time,
+) -> Result<CheckedPeerCall, Problem> {
     Ok(match call {
         PeerCall::Hello(hello) => CheckedPeerCall::Hello(hello),
-        PeerCall::Push(items) => CheckedPeerCall::Push(items.iter().map(|i| item::check(i, trust)).collect()),
-        PeerCall::Read(read) => CheckedPeerCall::Read(check_proof(&read.proof, trust, from, now)?, read.after),
+        PeerCall::Push(items) => {
+            CheckedPeerCall::Push(items.iter().map(|i| item::check(i, trust)).collect())
+        }
+        PeerCall::Read(read) => {
+            CheckedPeerCall::Read(check_proof(&read.proof, trust, from, now)?, read.after)
+        }
         PeerCall::ReadMarks(ids) => CheckedPeerCall::ReadMarks(ids.to_vec()),
         PeerCall::Opened(id) => CheckedPeerCall::Opened(id),
         PeerCall::Admit(request) => CheckedPeerCall::Admit(item::check_request(&request, trust)?),
         PeerCall::Challenge(order) => CheckedPeerCall::Challenge(order),
-        PeerCall::Grant(order) => CheckedPeerCall::Grant(check_claim(&order.claim, trust, now)?, order.requests.to_vec()),
-        PeerCall::Lock(order) => CheckedPeerCall::Lock(check_lock(&order, trust, now)?),
+        PeerCall::Grant(order) => CheckedPeerCall::Grant(
+            Box::new(check_claim(&order.claim, trust, now)?),
+            order.requests.to_vec(),
+        ),
+        PeerCall::Lock(order) => CheckedPeerCall::Lock(Box::new(check_lock(&order, trust, now)?)),
         PeerCall::Digests(from) => CheckedPeerCall::Digests(from),
         PeerCall::Ids(order) => CheckedPeerCall::Ids(order),
         PeerCall::Items(ids) => CheckedPeerCall::Items(ids.to_vec()),
@@ -320,12 +332,23 @@ pub fn check_reply(
                 return Err(Problem::Malformed);
             }
             CheckedReply::Push(
-                items.iter().zip(results.iter()).map(|(i, r)| check_push_result(i, r, from, trust)).collect(),
+                items
+                    .iter()
+                    .zip(results.iter())
+                    .map(|(i, r)| check_push_result(i, r, from, trust))
+                    .collect(),
             )
         }
-        (PeerCall::Read(_) | PeerCall::ReadMarks(_) | PeerCall::Opened(_) | PeerCall::Items(_), PeerReply::Items(list)) => {
+        (
+            PeerCall::Read(_) | PeerCall::ReadMarks(_) | PeerCall::Opened(_) | PeerCall::Items(_),
+            PeerReply::Items(list),
+        ) => {
             let (items, bad) = check_items(&list, trust);
-            CheckedReply::Items { items, more: list.more, bad }
+            CheckedReply::Items {
+                items,
+                more: list.more,
+                bad,
+            }
         }
         (PeerCall::Admit(_), PeerReply::Admission(bytes)) => {
             CheckedReply::Admission(item::make(ItemKind::Admission, &bytes, now.hour(), trust)?)
@@ -343,8 +366,12 @@ pub fn check_reply(
             }
             CheckedReply::Grants(items)
         }
-        (PeerCall::Lock(_), PeerReply::Lock(bytes)) => CheckedReply::Lock(item::check(&bytes, trust)?),
-        (PeerCall::Digests(_), PeerReply::Digests(digests)) => CheckedReply::Digests(digests.to_vec()),
+        (PeerCall::Lock(_), PeerReply::Lock(bytes)) => {
+            CheckedReply::Lock(item::check(&bytes, trust)?)
+        }
+        (PeerCall::Digests(_), PeerReply::Digests(digests)) => {
+            CheckedReply::Digests(digests.to_vec())
+        }
         (PeerCall::Ids(_), PeerReply::Ids(ids)) => CheckedReply::Ids(ids.to_vec()),
         (PeerCall::TrustIds, PeerReply::TrustIds(ids)) => CheckedReply::TrustIds(ids.to_vec()),
         (PeerCall::TrustRecords(_), PeerReply::TrustRecords(records)) => {
@@ -354,7 +381,12 @@ pub fn check_reply(
     })
 }
 
-fn check_push_result(item: &ItemBytes, result: &PushResult, from: &NodeId, trust: &TrustView) -> Result<Ack, Problem> {
+fn check_push_result(
+    item: &ItemBytes,
+    result: &PushResult,
+    from: &NodeId,
+    trust: &TrustView,
+) -> Result<Ack, Problem> {
     match result {
         PushResult::Refused(problem) => Err(*problem),
         PushResult::Stored(ack) => {
@@ -363,14 +395,19 @@ fn check_push_result(item: &ItemBytes, result: &PushResult, from: &NodeId, trust
             if ack.holder != *from {
                 return Err(Problem::WrongSigner);
             }
-            key.verify(&ack_message(from, ack.roster, &id), &ack.signature).map_err(|_| Problem::BadSignature)?;
+            key.verify(&ack_message(from, ack.roster, &id), &ack.signature)
+                .map_err(|_| Problem::BadSignature)?;
             Ok(ack.clone())
         }
     }
 }
 
 fn check_items(list: &ItemList, trust: &TrustView) -> (Vec<CheckedItem>, usize) {
-    let items: Vec<_> = list.items.iter().filter_map(|i| item::check(i, trust).ok()).collect();
+    let items: Vec<_> = list
+        .items
+        .iter()
+        .filter_map(|i| item::check(i, trust).ok())
+        .collect();
     let bad = list.items.len() - items.len();
     (items, bad)
 }

@@ -141,7 +141,7 @@ impl Record for Claim {
 
 /// The id of a claim: a hash of the signed bytes.
 pub fn claim_id(cose: &[u8]) -> ClaimId {
-    ClaimId::from_bytes(hash("lapwing/v1/claim-id", &*blake3::hash(cose).as_bytes()))
+    ClaimId::from_bytes(hash("lapwing/v1/claim-id", blake3::hash(cose).as_bytes()))
 }
 
 /// The id of the ticket that a claim yields for a request.
@@ -246,7 +246,7 @@ pub const MAX_LOCK_ORDER: usize = 8 * 1024;
 impl LockOrder {
     /// The bytes that the ticket's key signs.
     pub fn message(accept: &[u8]) -> [u8; 32] {
-        hash("lapwing/v1/lock-order", &*blake3::hash(accept).as_bytes())
+        hash("lapwing/v1/lock-order", blake3::hash(accept).as_bytes())
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use lapwing_protocol::id::{ClaimId, NodeId, RecordId, RequestId};
+use lapwing_protocol::item::CheckedItem;
 use lapwing_protocol::peer::PeerReply;
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::{Hour, Millis, Time};
@@ -15,7 +16,7 @@ use rand_core::CryptoRng;
 
 use crate::digest::Digests;
 use crate::effect::{Alarm, Effect, Severity};
-use crate::flow::{Fanout, Flow, FlowId};
+use crate::flow::{Fanout, Flow, FlowId, Then};
 use crate::identity::Identity;
 use crate::input::{CallTag, ClientTag, Input, PeerTag};
 use crate::lottery::Lottery;
@@ -30,6 +31,8 @@ pub(crate) enum After {
     Do(Effect),
     /// This node's own answer within a flow.
     Own(CallTag, PeerReply),
+    /// Bring an item to its holders.
+    Put(CheckedItem, Then),
 }
 
 /// Whom a call is answered to: a peer, or a flow of this node that counts itself as one of the holders.
@@ -87,6 +90,7 @@ pub struct Core<R> {
     after: Vec<After>,
     out: Vec<Effect>,
     own: VecDeque<(CallTag, PeerReply)>,
+    puts: VecDeque<(CheckedItem, Then)>,
 }
 
 impl<R: Reader> Core<R> {
@@ -129,6 +133,7 @@ impl<R: Reader> Core<R> {
             after: Vec::new(),
             out: Vec::new(),
             own: VecDeque::new(),
+            puts: VecDeque::new(),
         };
         core.load_trust()?;
         core.load_items()?;
@@ -159,8 +164,11 @@ impl<R: Reader> Core<R> {
             while let Some((tag, reply)) = self.own.pop_front() {
                 self.own_replied(tag, reply, rng);
             }
+            while let Some((item, then)) = self.puts.pop_front() {
+                self.start_put(item, then, rng);
+            }
             self.close();
-            if self.own.is_empty() {
+            if self.own.is_empty() && self.puts.is_empty() {
                 return std::mem::take(&mut self.out);
             }
         }
@@ -296,6 +304,12 @@ impl<R: Reader> Core<R> {
         }
     }
 
+    /// Brings an item to its holders once all that was written so far is on disk: for what this node
+    /// signs under a number that it must never use again.
+    pub(crate) fn put_after(&mut self, item: CheckedItem, then: Then) {
+        self.after.push(After::Put(item, then));
+    }
+
     fn durable(&mut self, id: CommitId) {
         self.overlay.durable(id);
         let later = self.waiting.split_off(&CommitId(id.0 + 1));
@@ -309,6 +323,7 @@ impl<R: Reader> Core<R> {
         match after {
             After::Do(effect) => self.out.push(effect),
             After::Own(tag, reply) => self.own.push_back((tag, reply)),
+            After::Put(item, then) => self.puts.push_back((item, then)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::core::{Core, limits};
 use crate::effect::{Alarm, Effect};
 use crate::input::ClientTag;
 use crate::lottery::Lottery;
-use crate::rows;
+use crate::rows::{self, Counter};
 use crate::store::{ReadError, Reader, prefix_end};
 
 /// Rows read at a time at start.
@@ -223,6 +223,9 @@ impl<R: Reader> Core<R> {
     ) -> Result<Vec<u8>, Problem> {
         let length = self.view.params().ok_or(Problem::NotReady)?.epoch;
         let epoch = epoch_at(self.time(), length);
+        if u64::from(epoch) < self.counter(Counter::OpenEpoch)? {
+            return Err(Problem::EpochClosed);
+        }
         let key = rows::token_key(epoch, &order.hash);
         if let Some(row) = self.get(&key)? {
             let bytes = rows::unversioned(&row).ok_or(Problem::Internal)?.to_vec();

@@ -38,6 +38,8 @@ pub(crate) enum Counter {
     OpeningDay,
     /// The next serial of an opening of that day.
     Openings,
+    /// The first lottery epoch in which this node may issue and admit: those before are closed.
+    OpenEpoch,
 }
 
 fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -195,6 +197,7 @@ pub(crate) fn counter_key(counter: Counter) -> Vec<u8> {
         Counter::Admissions => b"admissions",
         Counter::OpeningDay => b"opening-day",
         Counter::Openings => b"openings",
+        Counter::OpenEpoch => b"open-epoch",
     };
     key(COUNTER, &[name])
 }

@@ -7,7 +7,9 @@ use lapwing_protocol::hash::hash;
 use lapwing_protocol::id::{NodeId, RecordId, RegionId, RequestId};
 use lapwing_protocol::item::{CheckedItem, ItemBytes, ItemKey, ItemKind};
 use lapwing_protocol::mailbox::{Ack, ack_message};
-use lapwing_protocol::peer::{CheckedPeerCall, Hello, OpenedOrder, PeerReply, PushResult};
+use lapwing_protocol::peer::{
+    CheckedPeerCall, Hello, MAX_ITEMS, OpenedOrder, PeerReply, PushResult,
+};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::{
     Challenge, ChallengeOrder, Claim, LockGrant, TicketGrant, claim_id, ticket_id,
@@ -65,7 +67,7 @@ impl<R: Reader> Core<R> {
                 items_or_refusal(found.map(|f| (f.into_iter().flatten().collect(), false)))
             }
             CheckedPeerCall::Opened(order) => items_or_refusal(self.stored_opening(&order)),
-            CheckedPeerCall::Admit(request) => return self.admit(to, &request, rng),
+            CheckedPeerCall::Admit(request) => return self.admit(to, &request),
             CheckedPeerCall::Challenge(order) => match self.challenge(&order, rng) {
                 Ok(challenge) => PeerReply::Challenge(challenge),
                 Err(problem) => PeerReply::Refused(problem),
@@ -119,7 +121,14 @@ impl<R: Reader> Core<R> {
 
     /// Takes a fresh item; the acknowledgement leaves when it is on disk.
     fn take(&mut self, item: &CheckedItem) -> Result<Ack, Problem> {
-        self.accept(item, How::Fresh)?;
+        match (self.accept(item, How::Fresh), item.kind()) {
+            // A coordinator brings what opened an id to a holder that missed it, however old it is.
+            (
+                Err(Problem::StaleTime),
+                ItemKind::Opening | ItemKind::Admission | ItemKind::Entry,
+            ) => self.accept(item, How::Sync)?,
+            (taken, _) => taken?,
+        };
         let holder = self.me.id();
         let roster = self.view.roster().map_or(0, |r| r.sequence);
         let signature = self
@@ -282,7 +291,8 @@ impl<R: Reader> Core<R> {
             return Err(Problem::ChallengeFailed);
         }
         let id = claim_id(claim.bytes());
-        let count = usize::from(claim.count);
+        // Each takes two places in the reply: its entry and the grant.
+        let count = usize::from(claim.count).min(MAX_ITEMS / 2);
         let (asked, picking) = match (requests.is_empty(), self.claims.get(&id)) {
             (false, _) => (requests.into_iter().take(count).collect(), false),
             (true, Some((before, _))) => (before.clone(), true),

@@ -103,9 +103,20 @@ fn bad_ed25519_keys_are_refused() {
     }
     mixed[31] |= 0x80;
     assert_eq!(VerifyingKey::from_bytes(&mixed), Err(BadKey::Torsion));
+    // On the wire it passes, verifies nothing it should not, and is refused where keys are registered.
+    let read = from_bytes::<VerifyingKey>(&to_bytes(&mixed), 64).unwrap();
+    assert_eq!(read.check(), Err(BadKey::Torsion));
+    for s in small.iter().chain(&not_points[1..]) {
+        assert!(matches!(
+            from_bytes::<VerifyingKey>(&to_bytes(&hex::<32>(s)), 64),
+            Err(DecodeError::BadKey(_))
+        ));
+    }
+    let no_point = from_bytes::<VerifyingKey>(&to_bytes(&hex::<32>(not_points[0])), 64).unwrap();
+    assert_eq!(no_point.check(), Err(BadKey::NotAPoint));
     assert_eq!(
-        from_bytes::<VerifyingKey>(&to_bytes(&mixed), 64),
-        Err(DecodeError::BadKey(BadKey::Torsion))
+        no_point.verify(b"", &Signature::from_bytes([0; 64])),
+        Err(BadSignature)
     );
 }
 

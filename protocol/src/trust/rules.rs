@@ -42,8 +42,14 @@ fn lives_at_most(issued: Time, expires: Time, seconds: u32) -> Result<(), Proble
     hold(expires <= issued.plus(Seconds::new(seconds)))
 }
 
+/// Keys that are registered are in the prime-order subgroup.
+fn registered<'a>(keys: impl IntoIterator<Item = &'a VerifyingKey>) -> Result<(), Problem> {
+    keys.into_iter().try_for_each(|k| hold(k.check().is_ok()))
+}
+
 pub(super) fn federation(f: &Federation) -> Result<(), Problem> {
     hold(ascending(f.roots.iter().map(VerifyingKey::as_bytes)))?;
+    registered(&f.roots)?;
     hold(f.threshold >= 1 && usize::from(f.threshold) <= f.roots.len())
 }
 
@@ -55,9 +61,11 @@ pub(super) fn roster(r: &Roster) -> Result<(), Problem> {
     let mut keys = BTreeSet::new();
     for o in &r.operators {
         hold(ids.insert(o.id) && keys.insert(*o.key.as_bytes()))?;
+        registered([&o.key])?;
         for n in &o.nodes {
             hold(keys.insert(*n.id.as_bytes()) && keys.insert(*n.signing.as_bytes()))?;
             hold(VerifyingKey::from_bytes(n.id.as_bytes()).is_ok())?;
+            registered([&n.signing])?;
         }
     }
     Ok(())
@@ -70,6 +78,7 @@ pub(super) fn registration(r: &MediatorRegistration) -> Result<(), Problem> {
 
 pub(super) fn certificate(c: &MediatorCertificate) -> Result<(), Problem> {
     lives(c.issued, c.expires)?;
+    registered([&c.signing, &c.status])?;
     let (root, signing, status) = (
         c.mediator.as_bytes(),
         c.signing.as_bytes(),
@@ -124,6 +133,7 @@ pub(super) fn versions_grow(old: &RegionList, new: &RegionList) -> Result<(), Pr
 }
 
 pub(super) fn provider(c: &ProviderCertificate) -> Result<(), Problem> {
+    registered([&c.signing])?;
     lives_at_most(c.issued, c.expires, MAX_CERTIFICATE_LIFE)?;
     hold(ascending(c.regions.iter()))
 }

@@ -133,7 +133,9 @@ impl<R: Reader> Core<R> {
         };
         let id = self.next_id();
         if let Some(flow) = self.next_picker(id, flow, rng) {
-            self.flows.entry(id).or_insert(Flow::Claim(flow));
+            self.flows
+                .entry(id)
+                .or_insert_with(|| Flow::Claim(Box::new(flow)));
         }
     }
 
@@ -174,7 +176,7 @@ impl<R: Reader> Core<R> {
             what,
             holder,
             wire,
-            || CheckedPeerCall::Grant(claim.clone(), requests.clone()),
+            || CheckedPeerCall::Grant(Box::new(claim.clone()), requests.clone()),
             rng,
         );
     }

@@ -43,7 +43,7 @@ impl<R: Reader> Core<R> {
                 0,
                 holder,
                 || PeerCall::Lock(order.clone()),
-                || CheckedPeerCall::Lock(lock.clone()),
+                || CheckedPeerCall::Lock(Box::new(lock.clone())),
                 rng,
             );
         }

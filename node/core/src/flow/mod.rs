@@ -54,8 +54,9 @@ pub(crate) enum Flow {
     Open(open::Open),
     Request(request::Request),
     Admit(request::Admit),
+    Spend(put::Spent),
     Challenge(claim::Challenges),
-    Claim(claim::Claim),
+    Claim(Box<claim::Claim>),
     Lock(lock::Lock),
     Sync(Sync),
 }
@@ -173,13 +174,16 @@ impl<R: Reader> Core<R> {
         match call {
             CheckedCall::Token(order) => self.issue_token(tag, &order, rng),
             CheckedCall::Request(request) => self.start_request(tag, request, rng),
-            CheckedCall::Open(order) => self.start_open(tag, &order, rng),
+            CheckedCall::Open(order) => self.start_open(tag, &order),
             CheckedCall::Put(item) => self.start_put(item, Then::Answer(tag), rng),
             CheckedCall::Read(proof, after) => self.start_read(tag, &proof, after, rng),
             CheckedCall::ReadMarks(ids) => self.start_marks(tag, ids, rng),
             CheckedCall::Challenge(order) => self.start_challenges(tag, order, rng),
-            CheckedCall::Claim(claim) => self.start_claim(tag, claim, rng),
-            CheckedCall::Lock(lock, order) => self.start_lock(tag, lock, &order, rng),
+            CheckedCall::Claim(claim) => self.start_claim(tag, *claim, rng),
+            CheckedCall::Lock(lock) => {
+                let (lock, order) = *lock;
+                self.start_lock(tag, lock, &order, rng)
+            }
             CheckedCall::Publish(record) => self.publish(tag, record),
         }
     }
@@ -268,12 +272,13 @@ impl<R: Reader> Core<R> {
             Flow::Read(f) => self.step_read(f, got).map(Flow::Read),
             Flow::Marks(f) => self.step_marks(f, from, got).map(Flow::Marks),
             Flow::Open(f) => Some(Flow::Open(f)),
+            Flow::Spend(f) => Some(Flow::Spend(f)),
             Flow::Request(f) => self.step_request(id, f, got, rng).map(Flow::Request),
             Flow::Admit(f) => Some(Flow::Admit(f)),
             Flow::Challenge(f) => self.step_challenges(f, got).map(Flow::Challenge),
             Flow::Claim(f) => self
-                .step_claim(id, f, from, what, got, rng)
-                .map(Flow::Claim),
+                .step_claim(id, *f, from, what, got, rng)
+                .map(|f| Flow::Claim(Box::new(f))),
             Flow::Lock(f) => self.step_lock(f, got).map(Flow::Lock),
             Flow::Sync(f) => self.step_sync(id, f, got, rng).map(Flow::Sync),
         };
@@ -296,7 +301,8 @@ impl<R: Reader> Core<R> {
         let next = match flow {
             Flow::Open(f) => self.open_put(f, what, done).map(Flow::Open),
             Flow::Request(f) => self.request_put(f, done).map(Flow::Request),
-            Flow::Admit(f) => self.admit_put(f, done, rng).map(Flow::Admit),
+            Flow::Admit(f) => self.admit_put(f, done).map(Flow::Admit),
+            Flow::Spend(f) => self.spend_put(f, done, rng).map(Flow::Spend),
             other => Some(other),
         };
         if let Some(flow) = next {

@@ -4,10 +4,9 @@ use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::{Answer, Openings};
 use lapwing_protocol::cose::{Verified, sign_verified};
 use lapwing_protocol::item::CheckedItem;
-use lapwing_protocol::mailbox::{OpenOrder, Opening, Receipt};
+use lapwing_protocol::mailbox::{OpenOrder, Opening, Payment, Place, Receipt, Writers};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::Day;
-use rand_core::CryptoRng;
 
 use super::{Flow, Then, list};
 use crate::core::Core;
@@ -28,7 +27,6 @@ impl<R: Reader> Core<R> {
         &mut self,
         tag: ClientTag,
         order: &Verified<OpenOrder>,
-        rng: &mut dyn CryptoRng,
     ) {
         let today = self.time().day();
         if order
@@ -37,6 +35,9 @@ impl<R: Reader> Core<R> {
             .any(|p| p.day() > today.plus(1) || today > p.day().plus(1))
         {
             return self.answer(tag, Err(Problem::StaleTime));
+        }
+        if let Err(problem) = self.may_open(order) {
+            return self.answer(tag, Err(problem));
         }
         let serial = match self.take_serials(today, order.places.len()) {
             Ok(serial) => serial,
@@ -65,9 +66,29 @@ impl<R: Reader> Core<R> {
             outstanding: items.len(),
             failed: None,
         }));
+        // The serials are on disk first: none is ever signed twice.
         for item in items {
-            self.start_put(item, Then::Flow(flow, 0), rng);
+            self.put_after(item, Then::Flow(flow, 0));
         }
+    }
+
+    /// Whether an order pays for these places.
+    fn may_open(&self, order: &OpenOrder) -> Result<(), Problem> {
+        let work = self.view.params().ok_or(Problem::NotReady)?.box_work;
+        for place in &order.places {
+            match place {
+                Place::Mark(_) => {}
+                Place::Mailbox(mailbox) => match (&mailbox.writers, &order.payment) {
+                    (Writers::Keys(keys), _) if !keys.is_empty() => {}
+                    // An inbox is opened by an admission, and nobody can write without keys.
+                    (Writers::Keys(_) | Writers::Tickets, _) => return Err(Problem::OutOfBounds),
+                    (Writers::Work(_), Payment::Provider(_)) => return Err(Problem::WrongSigner),
+                    (Writers::Work(bits), _) if *bits < work => return Err(Problem::WorkMissing),
+                    (Writers::Work(_), _) => {}
+                },
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn open_put(

@@ -23,8 +23,6 @@ pub(crate) enum Then {
     Answer(ClientTag),
     /// A flow waits.
     Flow(FlowId, u16),
-    /// Nobody waits.
-    Nothing,
 }
 
 const PUSH: u16 = 0;
@@ -40,6 +38,12 @@ pub(crate) struct Put {
     /// Holders that do not know what the item belongs to.
     unopened: Vec<NodeId>,
     asked_opening: bool,
+    then: Then,
+}
+
+/// A written offer whose spend is being brought to the region's holders.
+pub(crate) struct Spent {
+    receipt: Receipt,
     then: Then,
 }
 
@@ -161,19 +165,41 @@ impl<R: Reader> Core<R> {
     }
 
     fn end_put(&mut self, put: Put, done: Result<Receipt, Problem>, rng: &mut dyn CryptoRng) {
-        if done.is_ok() {
-            self.announce(&put.item);
-            if let Item::Blob(blob) = put.item.item()
-                && let Some(ticket) = blob.ticket()
-                && let Some(spend) = CheckedItem::spend(ticket, put.item.stamp())
-            {
-                self.start_put(spend, Then::Nothing, rng);
-            }
+        let receipt = match done {
+            Ok(receipt) => receipt,
+            Err(problem) => return self.then(put.then, Err(problem), rng),
+        };
+        self.announce(&put.item);
+        if let Item::Blob(blob) = put.item.item()
+            && let Some(ticket) = blob.ticket()
+            && let Some(spend) = CheckedItem::spend(ticket, put.item.stamp())
+        {
+            // The region's holders know of the offer before the provider does: else a ticket whose
+            // spend was lost would lapse, and the request have more open offers than it may.
+            let flow = self.start(Flow::Spend(Spent {
+                receipt,
+                then: put.then,
+            }));
+            return self.start_put(spend, Then::Flow(flow, 0), rng);
         }
-        match put.then {
+        self.then(put.then, Ok(receipt), rng);
+    }
+
+    /// The spend of a written offer is kept, or not.
+    pub(super) fn spend_put(
+        &mut self,
+        flow: Spent,
+        done: Result<Receipt, Problem>,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<Spent> {
+        self.then(flow.then, done.map(|_| flow.receipt), rng);
+        None
+    }
+
+    fn then(&mut self, then: Then, done: Result<Receipt, Problem>, rng: &mut dyn CryptoRng) {
+        match then {
             Then::Answer(tag) => self.answer(tag, done.map(Answer::Receipt)),
             Then::Flow(id, what) => self.put_done(id, what, done, rng),
-            Then::Nothing => {}
         }
     }
 

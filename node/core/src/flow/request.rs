@@ -106,18 +106,18 @@ impl<R: Reader> Core<R> {
     }
 
     /// Admits a request whose token this node issued: once, by bytes that stay the same.
-    pub(crate) fn admit(&mut self, to: ReplyTo, request: &CheckedRequest, rng: &mut dyn CryptoRng) {
+    pub(crate) fn admit(&mut self, to: ReplyTo, request: &CheckedRequest) {
         match self.admission_of(request) {
             Ok(admission) => {
-                // The wait for W holders covers this node's own row too: it is in the same batch as
-                // the first push, or was durable before.
                 let bytes = admission.bytes().to_vec();
                 let item = CheckedItem::admission(admission, self.hour());
                 let flow = self.start(Flow::Admit(Admit {
                     to,
                     admission: bytes,
                 }));
-                self.start_put(item, Then::Flow(flow, 0), rng);
+                // This node's own row is on disk before anybody sees the admission: after a crash it
+                // would else admit another request, and stand convicted.
+                self.put_after(item, Then::Flow(flow, 0));
             }
             Err(problem) => self.reply(to, PeerReply::Refused(problem)),
         }
@@ -140,6 +140,9 @@ impl<R: Reader> Core<R> {
             };
         }
         let params = self.view.params().ok_or(Problem::NotReady)?.clone();
+        if u64::from(token.epoch) < self.counter(Counter::OpenEpoch)? {
+            return Err(Problem::EpochClosed);
+        }
         // Without the epoch's secret this store is not the one that issued the token.
         if self.get(&rows::lottery_key(token.epoch))?.is_none() {
             return Err(Problem::EpochClosed);
@@ -179,7 +182,6 @@ impl<R: Reader> Core<R> {
         &mut self,
         flow: Admit,
         done: Result<Receipt, Problem>,
-        _rng: &mut dyn CryptoRng,
     ) -> Option<Admit> {
         let reply = match done
             .and_then(|_| Bytes::try_from(flow.admission).map_err(|_| Problem::TooLarge))
@@ -187,8 +189,7 @@ impl<R: Reader> Core<R> {
             Ok(bytes) => PeerReply::Admission(bytes),
             Err(problem) => PeerReply::Refused(problem),
         };
-        // Behind everything written so far, this node's own row included.
-        self.reply_after(flow.to, reply);
+        self.reply(flow.to, reply);
         None
     }
 }
