@@ -3,8 +3,6 @@
 //! The metric is the one that libp2p's Kademlia uses, so that a lookup of the id from any node ends
 //! at the holders: XOR of the SHA-256 of a node's peer id with the SHA-256 of the id.
 
-use std::collections::BTreeSet;
-
 use sha2::{Digest, Sha256};
 
 use crate::federation::Roster;
@@ -118,22 +116,26 @@ impl Placement {
     #[must_use]
     pub fn holders(&self, id: &[u8; 32]) -> Vec<NodeId> {
         let point = id_point(id);
-        let mut by_distance: Vec<([u8; 32], &Placed)> = self
-            .nodes
-            .iter()
-            .map(|n| (distance(&n.point, &point), n))
-            .collect();
-        by_distance.sort_unstable_by_key(|(d, _)| *d);
-        let by_distance = by_distance.into_iter().map(|(_, n)| n);
-        if self.nodes.len() <= self.replicas {
-            return by_distance.map(|n| n.node).collect();
+        let all = self.nodes.len() <= self.replicas;
+        // The nearest so far, of distinct operators, sorted: R is small, and a roster is not.
+        let mut nearest: Vec<([u8; 32], &Placed)> = Vec::with_capacity(self.replicas + 1);
+        for n in &self.nodes {
+            let d = distance(&n.point, &point);
+            let same = nearest
+                .iter()
+                .position(|(_, o)| !all && o.operator == n.operator);
+            match same {
+                Some(at) if nearest.get(at).is_some_and(|(held, _)| *held < d) => continue,
+                Some(at) => drop(nearest.remove(at)),
+                None => (),
+            }
+            let at = nearest.partition_point(|(held, _)| *held < d);
+            if at < self.replicas {
+                nearest.insert(at, (d, n));
+                nearest.truncate(self.replicas);
+            }
         }
-        let mut operators = BTreeSet::new();
-        by_distance
-            .filter(|n| operators.insert(n.operator))
-            .take(self.replicas)
-            .map(|n| n.node)
-            .collect()
+        nearest.into_iter().map(|(_, n)| n.node).collect()
     }
 
     /// Whether the roster has a node.

@@ -76,3 +76,37 @@ fn a_fixture_is_believed_and_follows_from_its_seed() {
     assert_eq!(view, again.view());
     assert_ne!(view, Fixture::new(2, 5).view());
 }
+
+#[test]
+fn the_examples_of_the_specification() {
+    use crate::codec::to_bytes;
+    use crate::mediation::region_id;
+    use crate::testing::{list, text};
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    // The public key of RFC 8032's test 1.
+    let root = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let bytes: [u8; 32] = data_encoding::HEXLOWER
+        .decode(root.as_bytes())
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let key = crate::key::VerifyingKey::from_bytes(&bytes).unwrap();
+    let federation = crate::federation::Federation {
+        name: text("Example"),
+        roots: list(vec![key]),
+        threshold: 1,
+    };
+    assert_eq!(
+        hex(&to_bytes(&federation)),
+        format!("83674578616d706c65815820{root}01")
+    );
+    assert_eq!(
+        hex(federation.id().as_bytes()),
+        "9f825d014f5b3e622340fb3d686e812e496e714f661c3a8de6c772b34736c1e5"
+    );
+    let region = region_id(&MediatorId::from_bytes(bytes), &text("North"), &[7; 32]);
+    assert_eq!(
+        hex(region.as_bytes()),
+        "5398ee4d26ae52dd134ef2c5075eab2e86772267a758628bf2b7f7d50e8f51a4"
+    );
+}
