@@ -25,6 +25,7 @@ pub mod peer;
 pub mod placement;
 pub mod problem;
 pub mod queue;
+pub mod role;
 pub mod seal;
 pub mod secretbox;
 pub mod size;

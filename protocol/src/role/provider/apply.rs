@@ -1,0 +1,374 @@
+//! From the application to the certificate, and the region keys that come later.
+
+use rand_core::CryptoRng;
+
+use super::state::{AnswerBox, Applied, Certified, Letter};
+use super::{Provider, ProviderEvent, Task};
+use crate::booking::{Application, Approval, RegionSecret, Verdict};
+use crate::bounded::{Bytes, List};
+use crate::client::{Call, CallKind};
+use crate::codec::to_bytes;
+use crate::cose::{parse, sign};
+use crate::hash::work_bits;
+use crate::id::{MailboxId, MediatorId, RegionId};
+use crate::item::ItemKind;
+use crate::key::SealingSecret;
+use crate::mailbox::{
+    BlobWrite, Entry, Life, Page, Receipt, SlotClass, WriteAuth, Writers, write_message, write_work,
+};
+use crate::mediation::MAX_PROVIDER_REGIONS;
+use crate::problem::Problem;
+use crate::role::kept::Seed;
+use crate::role::talk::{
+    Seen, check_receipt, mailbox, only, open_from, seal_for, stale, transient,
+};
+use crate::seal::Purpose;
+use crate::size::SizeClass;
+use crate::time::Time;
+
+/// How many versions of a region's key are kept: requests sealed to older ones have expired.
+const KEPT_VERSIONS: usize = 8;
+
+/// What became of a letter from the mediator.
+enum Taken {
+    Done,
+    /// The view must learn more first.
+    Later(Problem),
+}
+
+impl Provider {
+    /// Applies to a mediator for regions, or anew with the same keys: for a renewal, or other regions.
+    /// Work is done over the next polls; the answer comes as an event.
+    pub fn apply(&mut self, mediator: MediatorId, regions: List<RegionId, MAX_PROVIDER_REGIONS>) {
+        self.state.applied = Some(Applied {
+            mediator,
+            regions,
+            answer: None,
+            letter: None,
+            written: false,
+        });
+    }
+
+    /// Makes the application once the mediator's keys are known, and does its work by and by.
+    pub(super) fn prepare_application<R: CryptoRng + ?Sized>(&mut self, now: Time, rng: &mut R) {
+        self.reapply(now);
+        let Some(applied) = self.state.applied.as_mut().filter(|a| !a.written) else {
+            return;
+        };
+        if applied.letter.is_none() {
+            let Some(certificate) = self
+                .view
+                .mediator(&applied.mediator)
+                .and_then(|m| m.certificate())
+            else {
+                return;
+            };
+            let read = Seed::generate(rng);
+            let class = (SizeClass::Medium, SlotClass::Sixteen, Life::Days120);
+            let answer = mailbox(
+                &read.verifying_key(),
+                only(&certificate.signing),
+                class,
+                now,
+                rng,
+            );
+            let application = Application {
+                mediator: applied.mediator,
+                signing: self.state.signing.verifying_key(),
+                sealing: self.state.sealing.public(),
+                practice: self.state.practice.clone(),
+                evidence: self.state.evidence.clone(),
+                regions: applied.regions.clone(),
+                answer: answer.clone(),
+            };
+            let bytes = sign(&application, &self.state.signing);
+            let Ok(blob) = seal_for(
+                &certificate.inbox,
+                &certificate.sealing,
+                Purpose::Application,
+                &bytes,
+                rng,
+            ) else {
+                self.events.push(ProviderEvent::Refused(Problem::TooLarge));
+                self.state.applied = None;
+                return;
+            };
+            let id = answer.id();
+            applied.answer = Some(id);
+            applied.letter = Some(Letter {
+                mailbox: certificate.inbox.clone(),
+                slot: rng.next_u32(),
+                blob: blob.into(),
+                tried: 0,
+                write: None,
+            });
+            let mediator = applied.mediator;
+            let answer = AnswerBox {
+                mediator,
+                mailbox: answer,
+                read,
+                seen: Seen::new(),
+                opened: false,
+            };
+            self.state.answers.insert(id, answer);
+        }
+        if let Some(letter) = &mut applied.letter {
+            letter.work(self.pace.work);
+        }
+    }
+
+    /// A mailbox can be opened only within a day of its date: an application that the mediator did not
+    /// look at in time is made anew.
+    fn reapply(&mut self, now: Time) {
+        let Some(applied) = self.state.applied.as_mut() else {
+            return;
+        };
+        let Some(id) = applied.answer else { return };
+        let missed = self
+            .state
+            .answers
+            .get(&id)
+            .is_none_or(|a| !a.opened && now.day() > a.mailbox.day.plus(1));
+        if missed {
+            self.state.answers.remove(&id);
+            applied.answer = None;
+            applied.letter = None;
+            applied.written = false;
+        }
+    }
+
+    /// Whether there is work to do on an application.
+    pub(super) fn working(&self) -> bool {
+        self.state
+            .applied
+            .as_ref()
+            .is_some_and(|a| a.letter.as_ref().is_some_and(|l| l.write.is_none()))
+    }
+
+    pub(super) fn apply_call(&self) -> Option<Call> {
+        let write = self
+            .state
+            .applied
+            .as_ref()?
+            .letter
+            .as_ref()?
+            .write
+            .as_ref()?;
+        Some(Call::new(CallKind::Write, write.to_vec()))
+    }
+
+    pub(super) fn applied(&mut self, receipt: &Receipt) -> Result<(), Problem> {
+        let Some(applied) = self.state.applied.as_mut() else {
+            return Ok(());
+        };
+        let Some(letter) = &applied.letter else {
+            return Ok(());
+        };
+        let Some(write) = &letter.write else {
+            return Ok(());
+        };
+        check_receipt(
+            receipt,
+            ItemKind::Blob,
+            write,
+            letter.mailbox.id().as_bytes(),
+            &self.view,
+        )?;
+        applied.written = true;
+        self.events.push(ProviderEvent::Applied);
+        Ok(())
+    }
+
+    pub(super) fn apply_refused<R: CryptoRng + ?Sized>(
+        &mut self,
+        problem: Problem,
+        now: Time,
+        rng: &mut R,
+    ) {
+        self.desk.failed(&Task::Apply, now, rng);
+        let Some(letter) = self.state.applied.as_mut().and_then(|a| a.letter.as_mut()) else {
+            return;
+        };
+        match problem {
+            // Somebody else's letter is in the slot: another one, and the work again.
+            Problem::SlotConflict | Problem::Deleted => {
+                letter.slot = rng.next_u32();
+                letter.tried = 0;
+                letter.write = None;
+            }
+            p if transient(p) || p == Problem::NotOpened => {}
+            p => self.events.push(ProviderEvent::Refused(p)),
+        }
+    }
+
+    /// Takes a page of an answer's mailbox.
+    pub(super) fn take_answers(&mut self, id: MailboxId, page: &Page, now: Time) {
+        let Some(answer) = self.state.answers.get_mut(&id) else {
+            return;
+        };
+        answer.opened = true;
+        for entry in answer
+            .seen
+            .fresh(&page.entries)
+            .into_iter()
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            match self.take_verdict(id, &entry, now) {
+                Ok(Taken::Done) => {}
+                Ok(Taken::Later(problem)) => {
+                    self.events.push(ProviderEvent::ViewStale(problem));
+                    continue;
+                }
+                Err(problem) => self.events.push(ProviderEvent::InvalidApproval(problem)),
+            }
+            if let Some(answer) = self.state.answers.get_mut(&id) {
+                answer.seen.add(entry.item);
+            }
+        }
+    }
+
+    fn take_verdict(&mut self, id: MailboxId, entry: &Entry, now: Time) -> Result<Taken, Problem> {
+        let answer = self.state.answers.get(&id).ok_or(Problem::NotFound)?;
+        let plain = open_from(
+            &answer.mailbox,
+            &self.state.sealing,
+            Purpose::Approval,
+            &entry.blob,
+        )
+        .map_err(|_| Problem::Malformed)?;
+        // The key that may write there is the one that the mediator had when it was asked.
+        let Writers::Keys(keys) = &answer.mailbox.writers else {
+            return Err(Problem::WrongSigner);
+        };
+        let signer = *keys.first().ok_or(Problem::WrongSigner)?;
+        let verdict = parse::<Verdict>(&plain)?.verify(&signer)?.into_value();
+        match verdict {
+            Verdict::Approved(approval) => self.approved(answer.mediator, &approval, now),
+            Verdict::Rejected(reason) => {
+                if self
+                    .state
+                    .applied
+                    .as_ref()
+                    .is_some_and(|a| a.answer == Some(id))
+                {
+                    self.state.applied = None;
+                }
+                self.events.push(ProviderEvent::ApplicationRejected(reason));
+                Ok(Taken::Done)
+            }
+        }
+    }
+
+    fn approved(
+        &mut self,
+        mediator: MediatorId,
+        approval: &Approval,
+        now: Time,
+    ) -> Result<Taken, Problem> {
+        let certificate = match self.view.check_certificate(&approval.certificate, now) {
+            Ok(c) => c,
+            Err(p) if stale(p) => return Ok(Taken::Later(p)),
+            Err(p) => return Err(p),
+        };
+        let ours = certificate.mediator == mediator
+            && certificate.signing == self.state.signing.verifying_key()
+            && certificate.sealing == self.state.sealing.public()
+            && certificate.practice == self.state.practice.hash();
+        if !ours {
+            return Err(Problem::BrokenChain);
+        }
+        for secret in &approval.secrets {
+            if !self.genuine(secret)? {
+                return Ok(Taken::Later(Problem::WrongKeyVersion));
+            }
+        }
+        for secret in &approval.secrets {
+            self.keep_secret(secret);
+        }
+        let newer = self
+            .state
+            .certificate
+            .as_ref()
+            .is_none_or(|c| (c.expires, c.serial) < (certificate.expires, certificate.serial));
+        if newer {
+            self.state.certificate = Some(Certified {
+                bytes: certificate.bytes().to_vec().into(),
+                id: certificate.id(),
+                mediator,
+                serial: certificate.serial,
+                regions: certificate.regions.clone(),
+                expires: certificate.expires,
+            });
+            self.state.applied = None;
+            self.events.push(ProviderEvent::Certified {
+                serial: certificate.serial,
+                regions: certificate.regions.to_vec(),
+                expires: certificate.expires,
+            });
+        }
+        Ok(Taken::Done)
+    }
+
+    /// Whether a region secret belongs to the published key; false while the view is behind it.
+    fn genuine(&self, secret: &RegionSecret) -> Result<bool, Problem> {
+        let Some((_, region)) = self.view.region(&secret.region) else {
+            return Ok(false);
+        };
+        if region.key_version < secret.version {
+            return Ok(false);
+        }
+        // Of an older version the public key is no longer published.
+        let public = SealingSecret::from_bytes(&secret.secret).public();
+        if region.key_version == secret.version && public != region.sealing {
+            Err(Problem::BrokenChain)
+        } else {
+            Ok(true)
+        }
+    }
+
+    fn keep_secret(&mut self, secret: &RegionSecret) {
+        let versions = self.state.secrets.entry(secret.region).or_default();
+        if versions.contains_key(&secret.version) {
+            return;
+        }
+        versions.insert(
+            secret.version,
+            SealingSecret::from_bytes(&secret.secret).into(),
+        );
+        while versions.len() > KEPT_VERSIONS {
+            versions.pop_first();
+        }
+        self.events.push(ProviderEvent::RegionKey {
+            region: secret.region,
+            version: secret.version,
+        });
+    }
+}
+
+impl Letter {
+    /// Tries some nonces.
+    fn work(&mut self, tries: u64) {
+        if self.write.is_some() {
+            return;
+        }
+        let bits = match self.mailbox.writers {
+            Writers::Work(bits) => u32::from(bits),
+            _ => return,
+        };
+        let message = write_message(&self.mailbox.id(), self.slot, &self.blob);
+        let end = self.tried.saturating_add(tries);
+        let found =
+            (self.tried..end).find(|nonce| work_bits(&write_work(&message, *nonce)) >= bits);
+        self.tried = end;
+        if let (Some(nonce), Ok(blob)) = (found, Bytes::try_from(&*self.blob)) {
+            let write = BlobWrite {
+                mailbox: self.mailbox.clone(),
+                slot: self.slot,
+                blob,
+                auth: WriteAuth::Work(nonce),
+            };
+            self.write = Some(to_bytes(&write).into());
+        }
+    }
+}
