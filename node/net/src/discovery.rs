@@ -318,7 +318,7 @@ mod tests {
             }
             waits.push(now - before);
         }
-        assert!(waits.is_sorted(), "{waits:?}");
+        assert!(waits.iter().take(4).is_sorted(), "{waits:?}");
         assert!(waits.iter().all(|w| *w <= Duration::from_secs(11)));
         book.failed(node(1), now);
         book.hurry(&node(1));

@@ -81,15 +81,13 @@ impl Net {
             }) => {
                 self.identified(&peer_id, &connection_id, &info);
             }
+            // A peer without the protocol is judged by its other traffic.
             BehaviourEvent::Ping(ping::Event {
                 connection,
-                result: Err(failure),
+                result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
                 ..
             }) => {
-                // A peer without the protocol is judged by its other traffic.
-                if !matches!(failure, ping::Failure::Unsupported) {
-                    self.swarm.close_connection(connection);
-                }
+                self.swarm.close_connection(connection);
             }
             BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
                 id, result, step, ..

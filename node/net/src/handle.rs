@@ -39,6 +39,8 @@ const NEGOTIATING: usize = 512;
 const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the node wants of its network side.
+// A call is the largest by far and the most frequent; boxing it would help nobody.
+#[allow(clippy::large_enum_variant)]
 pub enum Command {
     /// Call a peer, connecting first where needed; [`Input::Reply`] comes exactly once.
     Call {

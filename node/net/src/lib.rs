@@ -31,4 +31,5 @@ pub use config::{Limits, Mesh, NetConfig, Tuning};
 pub use error::NetError;
 pub use handle::{Clock, Command, Handle, Inputs, start};
 pub use libp2p::Multiaddr;
+pub use peer::peer_id;
 pub use status::{Counters, NetStatus, PeerStatus};

@@ -9,7 +9,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 /// The peer id of a node.
-pub(crate) fn peer_id(node: &NodeId) -> Option<PeerId> {
+pub fn peer_id(node: &NodeId) -> Option<PeerId> {
     PeerId::from_bytes(&peer_id_bytes(node)).ok()
 }
 

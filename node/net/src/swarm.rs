@@ -285,8 +285,8 @@ impl Net {
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Call(tag, result) => self.call_checked(tag, result),
-            Done::Reply(tag, result) => self.reply_checked(tag, result),
+            Done::Call(tag, result) => self.call_checked(tag, *result),
+            Done::Reply(tag, result) => self.reply_checked(tag, *result),
             Done::Gossip {
                 id,
                 source,

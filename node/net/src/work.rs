@@ -23,9 +23,9 @@ use crate::peer::resolve;
 /// What a worker found.
 pub(crate) enum Done {
     /// A peer's call was checked.
-    Call(PeerTag, Result<CheckedPeerCall, Problem>),
+    Call(PeerTag, Box<Result<CheckedPeerCall, Problem>>),
     /// A peer's reply was checked.
-    Reply(CallTag, Result<CheckedReply, BadReply>),
+    Reply(CallTag, Box<Result<CheckedReply, BadReply>>),
     /// A gossip message was judged.
     Gossip {
         /// Its id.
@@ -110,7 +110,7 @@ impl Workers {
         self.run(&self.calls, move |view, now| {
             let call = from_bytes::<PeerCall>(&frame.bytes, MAX_MESSAGE).map_err(problem);
             let checked = call.and_then(|c| check_peer_call(c, &from, view, now()));
-            Done::Call(tag, checked)
+            Done::Call(tag, Box::new(checked))
         });
     }
 
@@ -123,7 +123,8 @@ impl Workers {
         frame: Received,
     ) {
         self.run(&self.calls, move |view, now| {
-            Done::Reply(tag, read_reply(&call, &frame.bytes, &from, view, now))
+            let reply = read_reply(&call, &frame.bytes, &from, view, now);
+            Done::Reply(tag, Box::new(reply))
         });
     }
 
