@@ -41,12 +41,18 @@ impl Process {
         if fields.next() == Some("Z") {
             return None;
         }
-        Some(Process { pid, start: fields.nth(18)?.parse().ok()? })
+        Some(Process {
+            pid,
+            start: fields.nth(18)?.parse().ok()?,
+        })
     }
 
     fn parse(line: &str) -> Option<Self> {
         let (pid, start) = line.split_once(' ')?;
-        Some(Process { pid: pid.parse().ok()?, start: start.parse().ok()? })
+        Some(Process {
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        })
     }
 
     fn line(self) -> String {
@@ -70,7 +76,10 @@ impl Process {
 /// # Errors
 /// What the operating system says; [`io::ErrorKind::InvalidInput`] for a number that is no process's.
 pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     Ok(kill_process(pid, signal)?)
 }
 
@@ -102,7 +111,10 @@ impl RunDir {
     /// # Errors
     /// What the operating system says.
     pub fn create(base: &Path) -> io::Result<(Self, Cleaned)> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(base)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(base)?;
         let cleaned = clean_up(base)?;
         let owner = Process::now(std::process::id()).ok_or(io::ErrorKind::Unsupported)?;
         let path = (0u32..)
@@ -134,8 +146,13 @@ impl RunDir {
     /// # Errors
     /// What the operating system says.
     pub fn record(&self, pid: u32) -> io::Result<()> {
-        let Some(process) = Process::now(pid) else { return Ok(()) };
-        let mut file = OpenOptions::new().create(true).append(true).open(self.path.join(PROCESSES))?;
+        let Some(process) = Process::now(pid) else {
+            return Ok(());
+        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path.join(PROCESSES))?;
         file.write_all(process.line().as_bytes())
     }
 }
@@ -158,7 +175,9 @@ pub fn clean_up(base: &Path) -> io::Result<Cleaned> {
     for entry in fs::read_dir(base)? {
         let path = entry?.path();
         let owner = fs::read_to_string(path.join(OWNER)).ok();
-        let Some(owner) = owner.and_then(|text| Process::parse(text.trim())) else { continue };
+        let Some(owner) = owner.and_then(|text| Process::parse(text.trim())) else {
+            continue;
+        };
         if owner.lives() {
             continue;
         }
@@ -190,7 +209,11 @@ mod tests {
     fn sleeper(dir: &Path, name: &str) -> Child {
         let exe = dir.join(name);
         fs::copy("/bin/sleep", &exe).unwrap();
-        Command::new(exe).arg("60").stdin(Stdio::null()).spawn().unwrap()
+        Command::new(exe)
+            .arg("60")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// A run as a crash leaves it: its owner is gone.
@@ -213,9 +236,18 @@ mod tests {
         let (mut node, mut other) = (sleeper(dir.path(), BINARY), sleeper(dir.path(), "other"));
         let left = abandoned(&base, &[&node, &other]);
         // A number that another process has now.
-        let reused = Process { pid: std::process::id(), start: 1 };
+        let reused = Process {
+            pid: std::process::id(),
+            start: 1,
+        };
         fs::write(left.join("more"), reused.line()).unwrap();
-        assert_eq!(clean_up(&base).unwrap(), Cleaned { killed: 1, removed: 1 });
+        assert_eq!(
+            clean_up(&base).unwrap(),
+            Cleaned {
+                killed: 1,
+                removed: 1
+            }
+        );
         assert!(!node.wait().unwrap().success());
         assert!(other.try_wait().unwrap().is_none(), "it is no node");
         other.kill().unwrap();
@@ -234,7 +266,13 @@ mod tests {
         let mut node = sleeper(dir.path(), BINARY);
         let left = abandoned(&base, &[&node]);
         fs::write(left.join(KEPT), "").unwrap();
-        assert_eq!(clean_up(&base).unwrap(), Cleaned { killed: 1, removed: 0 });
+        assert_eq!(
+            clean_up(&base).unwrap(),
+            Cleaned {
+                killed: 1,
+                removed: 0
+            }
+        );
         node.wait().unwrap();
         assert!(left.exists());
     }

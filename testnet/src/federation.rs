@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::cose::sign_multi;
-use lapwing_protocol::federation::{Federation, MediatorRegistration, NodeEntry, Operator, Params, Roster};
-use lapwing_protocol::id::{MediatorId, NodeId, OperatorId, to_hex};
+use lapwing_protocol::federation::{
+    Federation, MediatorRegistration, NodeEntry, Operator, Params, Roster,
+};
+use lapwing_protocol::id::{NodeId, OperatorId, to_hex};
 use lapwing_protocol::key::{SigningKey, VerifyingKey};
 use lapwing_protocol::time::{Seconds, Time};
 use rand_core::Rng;
@@ -52,7 +54,11 @@ pub struct Founders {
 /// cost 8 bits of work, letters to a mediator 10. Nothing else differs.
 #[must_use]
 pub fn quick_params() -> Params {
-    Params { token_work: 8, box_work: 10, ..Params::standard() }
+    Params {
+        token_work: 8,
+        box_work: 10,
+        ..Params::standard()
+    }
 }
 
 impl Founders {
@@ -60,9 +66,15 @@ impl Founders {
     ///
     /// # Errors
     /// [`FoundError`].
-    pub fn new(name: &str, operators: usize, params: Params, seeds: Seeds) -> Result<Self, FoundError> {
+    pub fn new(
+        name: &str,
+        operators: usize,
+        params: Params,
+        seeds: Seeds,
+    ) -> Result<Self, FoundError> {
         let mut rng = seeds.stream("federation", 0);
-        let mut roots: Vec<SigningKey> = (0..ROOTS).map(|_| SigningKey::generate(&mut rng)).collect();
+        let mut roots: Vec<SigningKey> =
+            (0..ROOTS).map(|_| SigningKey::generate(&mut rng)).collect();
         roots.sort_by_key(|key| *key.verifying_key().as_bytes());
         let federation = Federation {
             name: Text::try_from(name).map_err(|_| FoundError::Name)?,
@@ -75,10 +87,19 @@ impl Founders {
                 let mut id = [0; 32];
                 rng.fill_bytes(&mut id);
                 let key = SigningKey::generate(&mut rng);
-                Founder { id: OperatorId::from_bytes(id), name: format!("Operator {}", n + 1), key }
+                Founder {
+                    id: OperatorId::from_bytes(id),
+                    name: format!("Operator {}", n + 1),
+                    key,
+                }
             })
             .collect();
-        Ok(Founders { roots, federation, operators, params })
+        Ok(Founders {
+            roots,
+            federation,
+            operators,
+            params,
+        })
     }
 
     /// What apps and nodes pin.
@@ -91,7 +112,12 @@ impl Founders {
     #[must_use]
     pub fn file(&self, roster: &str) -> String {
         let mut text = String::new();
-        let roots: Vec<String> = self.federation.roots.iter().map(|k| format!("\"{}\"", to_hex(k.as_bytes()))).collect();
+        let roots: Vec<String> = self
+            .federation
+            .roots
+            .iter()
+            .map(|k| format!("\"{}\"", to_hex(k.as_bytes())))
+            .collect();
         // Writing to a string cannot fail.
         let _ = write!(
             text,
@@ -108,13 +134,21 @@ impl Founders {
     ///
     /// # Errors
     /// [`FoundError`].
-    pub fn roster(&self, nodes: &[(NodeId, VerifyingKey)], sequence: u64, now: Time) -> Result<Vec<u8>, FoundError> {
+    pub fn roster(
+        &self,
+        nodes: &[(NodeId, VerifyingKey)],
+        sequence: u64,
+        now: Time,
+    ) -> Result<Vec<u8>, FoundError> {
         let operators = self.operators.iter().zip(nodes).map(|(o, (id, signing))| {
             Ok(Operator {
                 id: o.id,
                 name: Text::try_from(o.name.as_str()).map_err(|_| FoundError::Name)?,
                 key: o.key.verifying_key(),
-                nodes: list(vec![NodeEntry { id: *id, signing: *signing }])?,
+                nodes: list(vec![NodeEntry {
+                    id: *id,
+                    signing: *signing,
+                }])?,
             })
         });
         let roster = Roster {
@@ -125,32 +159,33 @@ impl Founders {
             params: self.params.clone(),
             operators: list(operators.collect::<Result<_, FoundError>>()?)?,
         };
-        Ok(sign_multi(&roster, &self.roots.iter().take(THRESHOLD).collect::<Vec<_>>()))
+        Ok(sign_multi(
+            &roster,
+            &self.roots.iter().take(THRESHOLD).collect::<Vec<_>>(),
+        ))
     }
 
-    /// Signs the registration of a mediator for areas by prefix of the postal code, by as many
-    /// operators as the parameters ask for.
-    ///
-    /// # Errors
-    /// [`FoundError`].
-    pub fn register(&self, mediator: MediatorId, name: &str, areas: &[&str], now: Time) -> Result<Vec<u8>, FoundError> {
-        let areas = areas.iter().map(|a| Text::try_from(*a).map_err(|_| FoundError::Name));
-        let registration = MediatorRegistration {
-            federation: self.federation.id(),
-            mediator,
-            sequence: 1,
-            name: Text::try_from(name).map_err(|_| FoundError::Name)?,
-            areas: list(areas.collect::<Result<_, FoundError>>()?)?,
-            issued: now,
-            expires: now.plus(LIFE),
-        };
+    /// Signs the registration of a mediator by as many operators as the parameters ask for.
+    #[must_use]
+    pub fn sign_registration(&self, registration: &MediatorRegistration) -> Vec<u8> {
         let signers = usize::from(self.params.mediator_signatures);
-        Ok(sign_multi(&registration, &self.operators.iter().take(signers).map(|o| &o.key).collect::<Vec<_>>()))
+        sign_multi(
+            registration,
+            &self
+                .operators
+                .iter()
+                .take(signers)
+                .map(|o| &o.key)
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// The names of the operators whose signature a registration carries.
     pub fn registrars(&self) -> impl Iterator<Item = &str> {
-        self.operators.iter().take(usize::from(self.params.mediator_signatures)).map(|o| o.name.as_str())
+        self.operators
+            .iter()
+            .take(usize::from(self.params.mediator_signatures))
+            .map(|o| o.name.as_str())
     }
 }
 
@@ -161,6 +196,7 @@ fn list<T, const MAX: usize>(items: Vec<T>) -> Result<List<T, MAX>, FoundError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lapwing_protocol::id::MediatorId;
     use lapwing_protocol::trust::TrustView;
 
     #[test]
@@ -171,13 +207,28 @@ mod tests {
         let nodes: Vec<_> = (0..5)
             .map(|_| {
                 let key = SigningKey::generate(&mut rng).verifying_key();
-                (NodeId::from_bytes(*key.as_bytes()), SigningKey::generate(&mut rng).verifying_key())
+                (
+                    NodeId::from_bytes(*key.as_bytes()),
+                    SigningKey::generate(&mut rng).verifying_key(),
+                )
             })
             .collect();
         let mut view = TrustView::new(founders.federation().clone()).unwrap();
-        view.learn(&founders.roster(&nodes, 1, now).unwrap(), now).unwrap();
-        let mediator = MediatorId::from_bytes(*SigningKey::generate(&mut rng).verifying_key().as_bytes());
-        view.learn(&founders.register(mediator, "M", &[""], now).unwrap(), now).unwrap();
+        view.learn(&founders.roster(&nodes, 1, now).unwrap(), now)
+            .unwrap();
+        let mediator =
+            MediatorId::from_bytes(*SigningKey::generate(&mut rng).verifying_key().as_bytes());
+        let registration = MediatorRegistration {
+            federation: founders.federation().id(),
+            mediator,
+            sequence: 1,
+            name: Text::try_from("M").unwrap(),
+            areas: list(vec![Text::try_from("").unwrap()]).unwrap(),
+            issued: now,
+            expires: now.plus(LIFE),
+        };
+        view.learn(&founders.sign_registration(&registration), now)
+            .unwrap();
         assert_eq!(view.roster().unwrap().nodes().count(), 5);
         assert!(view.mediator(&mediator).unwrap().registered());
         let file: toml::Table = toml::from_str(&founders.file("roster.cbor")).unwrap();

@@ -66,13 +66,23 @@ impl<'a> Ask<'a> {
     /// A GET.
     #[must_use]
     pub fn get(path: &'a str, max: usize) -> Self {
-        Ask { path, body: None, unless: None, max }
+        Ask {
+            path,
+            body: None,
+            unless: None,
+            max,
+        }
     }
 
     /// A POST.
     #[must_use]
     pub fn post(path: &'a str, content_type: &'static str, body: Vec<u8>, max: usize) -> Self {
-        Ask { path, body: Some((content_type, body)), unless: None, max }
+        Ask {
+            path,
+            body: Some((content_type, body)),
+            unless: None,
+            max,
+        }
     }
 
     fn request(&self, host: &str) -> Result<Request<Full<Bytes>>, HttpError> {
@@ -83,7 +93,9 @@ impl<'a> Ask<'a> {
         let body = match &self.body {
             None => Bytes::new(),
             Some((content_type, body)) => {
-                builder = builder.method(Method::POST).header(CONTENT_TYPE, *content_type);
+                builder = builder
+                    .method(Method::POST)
+                    .header(CONTENT_TYPE, *content_type);
                 Bytes::from(body.clone())
             }
         };
@@ -115,7 +127,10 @@ impl Client {
     /// A client that comes from `source`, a loopback address.
     #[must_use]
     pub fn new(source: Ipv4Addr) -> Self {
-        Client { source, idle: Arc::default() }
+        Client {
+            source,
+            idle: Arc::default(),
+        }
     }
 
     /// The `n`th client of a run, from a network (/24) of its own.
@@ -138,7 +153,9 @@ impl Client {
             stream.set_nodelay(true)?;
             Ok(stream)
         };
-        let stream = timeout(CONNECT, connect).await.map_err(|_| HttpError::Timeout)?;
+        let stream = timeout(CONNECT, connect)
+            .await
+            .map_err(|_| HttpError::Timeout)?;
         open(stream.map_err(HttpError::Connect)?).await
     }
 
@@ -161,7 +178,9 @@ impl Client {
             self.keep(to, sender);
             Ok(reply)
         };
-        timeout(EXCHANGE, exchange).await.unwrap_or(Err(HttpError::Timeout))
+        timeout(EXCHANGE, exchange)
+            .await
+            .unwrap_or(Err(HttpError::Timeout))
     }
 
     fn keep(&self, to: SocketAddr, sender: Sender) {
@@ -172,7 +191,12 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, to: SocketAddr, sender: &mut Sender, ask: &Ask<'_>) -> Result<Reply, HttpError> {
+    async fn exchange(
+        &self,
+        to: SocketAddr,
+        sender: &mut Sender,
+        ask: &Ask<'_>,
+    ) -> Result<Reply, HttpError> {
         send(sender, &to.to_string(), ask).await
     }
 
@@ -180,12 +204,25 @@ impl Client {
     ///
     /// # Errors
     /// [`HttpError`]; the status may still be a refusal.
-    pub async fn events(&self, to: SocketAddr, path: &str) -> Result<(StatusCode, Events), HttpError> {
+    pub async fn events(
+        &self,
+        to: SocketAddr,
+        path: &str,
+    ) -> Result<(StatusCode, Events), HttpError> {
         let mut sender = self.connect(to).await?;
         let request = Ask::get(path, 0).request(&to.to_string())?;
-        let response = timeout(EXCHANGE, sender.send_request(request)).await.map_err(|_| HttpError::Timeout)?;
+        let response = timeout(EXCHANGE, sender.send_request(request))
+            .await
+            .map_err(|_| HttpError::Timeout)?;
         let response = response.map_err(HttpError::Broken)?;
-        Ok((response.status(), Events { body: response.into_body(), text: String::new(), _sender: sender }))
+        Ok((
+            response.status(),
+            Events {
+                body: response.into_body(),
+                text: String::new(),
+                _sender: sender,
+            },
+        ))
     }
 }
 
@@ -195,15 +232,23 @@ impl Client {
 /// [`HttpError`].
 pub async fn ask_socket(path: &Path, ask: &Ask<'_>) -> Result<Reply, HttpError> {
     let exchange = async {
-        let stream = UnixStream::connect(path).await.map_err(HttpError::Connect)?;
+        let stream = UnixStream::connect(path)
+            .await
+            .map_err(HttpError::Connect)?;
         let mut sender = open(stream).await?;
         send(&mut sender, "localhost", ask).await
     };
-    timeout(EXCHANGE, exchange).await.unwrap_or(Err(HttpError::Timeout))
+    timeout(EXCHANGE, exchange)
+        .await
+        .unwrap_or(Err(HttpError::Timeout))
 }
 
-async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, HttpError> {
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(HttpError::Broken)?;
+async fn open(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Sender, HttpError> {
+    let (sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(HttpError::Broken)?;
     // How it ends shows at the sender.
     tokio::spawn(connection);
     Ok(sender)
@@ -211,17 +256,30 @@ async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> R
 
 async fn send(sender: &mut Sender, host: &str, ask: &Ask<'_>) -> Result<Reply, HttpError> {
     sender.ready().await.map_err(HttpError::Broken)?;
-    let response = sender.send_request(ask.request(host)?).await.map_err(HttpError::Broken)?;
+    let response = sender
+        .send_request(ask.request(host)?)
+        .await
+        .map_err(HttpError::Broken)?;
     let (head, body) = response.into_parts();
-    let etag = head.headers.get(ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let body = Limited::new(body, ask.max).collect().await.map_err(|e| match e.downcast::<hyper::Error>() {
-        Ok(broken) => HttpError::Broken(*broken),
-        Err(e) => {
-            debug_assert!(e.is::<LengthLimitError>());
-            HttpError::TooLarge { max: ask.max }
+    let etag = head
+        .headers
+        .get(ETAG)
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
+    let body = Limited::new(body, ask.max).collect().await.map_err(|e| {
+        match e.downcast::<hyper::Error>() {
+            Ok(broken) => HttpError::Broken(*broken),
+            Err(e) => {
+                debug_assert!(e.is::<LengthLimitError>());
+                HttpError::TooLarge { max: ask.max }
+            }
         }
     })?;
-    Ok(Reply { status: head.status, etag, body: body.to_bytes() })
+    Ok(Reply {
+        status: head.status,
+        etag,
+        body: body.to_bytes(),
+    })
 }
 
 /// Most characters of one event.
@@ -261,7 +319,9 @@ impl Events {
 
 fn parse_event(text: &str) -> Option<(String, String)> {
     let field = |name: &str| {
-        text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(|v| v.trim_start().to_owned())
+        text.lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))
+            .map(|v| v.trim_start().to_owned())
     };
     Some((field("event")?, field("data").unwrap_or_default()))
 }
@@ -273,7 +333,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     /// Answers each connection's first request with `answer` and tells who asked.
-    async fn server(answer: &'static str) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<IpAddr>) {
+    async fn server(
+        answer: &'static str,
+    ) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<IpAddr>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = listener.local_addr().unwrap();
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
@@ -291,22 +353,45 @@ mod tests {
 
     #[tokio::test]
     async fn clients_come_from_networks_of_their_own_and_survive_closed_connections() {
-        let (to, mut asked) = server("HTTP/1.1 200 OK\r\netag: \"x\"\r\ncontent-length: 2\r\n\r\nhi").await;
+        let (to, mut asked) =
+            server("HTTP/1.1 200 OK\r\netag: \"x\"\r\ncontent-length: 2\r\n\r\nhi").await;
         let (a, b) = (Client::numbered(1), Client::numbered(300));
         for client in [&a, &b, &a] {
             let reply = client.ask(to, &Ask::get("/", 10)).await.unwrap();
-            assert_eq!((reply.status, &*reply.body, reply.etag.as_deref()), (StatusCode::OK, &b"hi"[..], Some("\"x\"")));
+            assert_eq!(
+                (reply.status, &*reply.body, reply.etag.as_deref()),
+                (StatusCode::OK, &b"hi"[..], Some("\"x\""))
+            );
         }
-        let from: Vec<IpAddr> = [asked.recv().await, asked.recv().await].into_iter().flatten().collect();
-        assert_eq!(from, ["127.1.1.1".parse::<IpAddr>().unwrap(), "127.2.44.1".parse().unwrap()]);
+        let from: Vec<IpAddr> = [asked.recv().await, asked.recv().await]
+            .into_iter()
+            .flatten()
+            .collect();
+        assert_eq!(
+            from,
+            [
+                "127.1.1.1".parse::<IpAddr>().unwrap(),
+                "127.2.44.1".parse().unwrap()
+            ]
+        );
         let long = a.ask(to, &Ask::get("/", 1)).await;
-        assert!(matches!(long, Err(HttpError::TooLarge { max: 1 })), "{long:?}");
+        assert!(
+            matches!(long, Err(HttpError::TooLarge { max: 1 })),
+            "{long:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_port_where_nobody_listens_is_an_error() {
-        let to = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        assert!(matches!(Client::numbered(1).ask(to, &Ask::get("/", 1)).await, Err(HttpError::Connect(_))));
+        let to = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert!(matches!(
+            Client::numbered(1).ask(to, &Ask::get("/", 1)).await,
+            Err(HttpError::Connect(_))
+        ));
     }
 
     #[tokio::test]
@@ -317,7 +402,10 @@ mod tests {
         .await;
         let (status, mut events) = Client::numbered(1).events(to, "/").await.unwrap();
         assert_eq!(status, StatusCode::OK);
-        assert_eq!(events.next().await, Some(("changed".to_owned(), "{\"index\":3}".to_owned())));
+        assert_eq!(
+            events.next().await,
+            Some(("changed".to_owned(), "{\"index\":3}".to_owned()))
+        );
         assert_eq!(events.next().await, None);
     }
 }

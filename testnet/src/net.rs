@@ -106,26 +106,57 @@ impl Net {
     /// # Errors
     /// [`NetError`].
     pub async fn prepare(options: &NetOptions, now: Time) -> Result<Self, NetError> {
-        let (mut run, cleaned) = RunDir::create(&options.base).map_err(io_error("cannot make a run directory"))?;
+        let (mut run, cleaned) =
+            RunDir::create(&options.base).map_err(io_error("cannot make a run directory"))?;
         if options.keep {
-            run.keep().map_err(io_error("cannot keep the run directory"))?;
+            run.keep()
+                .map_err(io_error("cannot keep the run directory"))?;
         }
-        let founders = Founders::new("Lapwing testnet", options.nodes, options.params.clone(), options.seeds)?;
+        let founders = Founders::new(
+            "Lapwing testnet",
+            options.nodes,
+            options.params.clone(),
+            options.seeds,
+        )?;
         let file = run.path().join("federation.toml");
-        fs::write(&file, founders.file("roster.cbor")).map_err(io_error("cannot write the federation file"))?;
+        fs::write(&file, founders.file("roster.cbor"))
+            .map_err(io_error("cannot write the federation file"))?;
         let ports = free_ports(options.nodes * 2).map_err(io_error("cannot find free ports"))?;
         let mut nodes: Vec<Node> = Vec::new();
         for (n, pair) in ports.chunks_exact(2).enumerate() {
             let &[api, listen] = pair else { continue };
-            let (name, dir) = (format!("node {}", n + 1), run.path().join(format!("n{}", n + 1)));
+            let (name, dir) = (
+                format!("node {}", n + 1),
+                run.path().join(format!("n{}", n + 1)),
+            );
             let bootstrap: Vec<String> = nodes.iter().map(Node::address).collect();
-            let new = NewNode { name: &name, dir: &dir, api, listen, federation: &file, bootstrap: &bootstrap };
-            nodes.push(Node::init(&options.binary, new, &mut options.seeds.stream("node", n as u64)).await?);
+            let new = NewNode {
+                name: &name,
+                dir: &dir,
+                api,
+                listen,
+                federation: &file,
+                bootstrap: &bootstrap,
+            };
+            nodes.push(
+                Node::init(
+                    &options.binary,
+                    new,
+                    &mut options.seeds.stream("node", n as u64),
+                )
+                .await?,
+            );
         }
         let entries: Vec<_> = nodes.iter().map(|n| (n.id(), n.signing())).collect();
         let roster = founders.roster(&entries, 1, now)?;
-        fs::write(run.path().join("roster.cbor"), roster).map_err(io_error("cannot write the roster"))?;
-        Ok(Net { nodes, founders, run, cleaned })
+        fs::write(run.path().join("roster.cbor"), roster)
+            .map_err(io_error("cannot write the roster"))?;
+        Ok(Net {
+            nodes,
+            founders,
+            run,
+            cleaned,
+        })
     }
 
     /// Waits until every node is connected with every other.
@@ -143,7 +174,11 @@ impl Net {
                     break;
                 }
                 if begun.elapsed() > MEET {
-                    return Err(NetError::Apart { name: node.name().to_owned(), seen, all });
+                    return Err(NetError::Apart {
+                        name: node.name().to_owned(),
+                        seen,
+                        all,
+                    });
                 }
                 sleep(LOOK).await;
             }
@@ -168,7 +203,10 @@ impl Net {
     /// What people call a node, by its id.
     #[must_use]
     pub fn name_of(&self, id: &NodeId) -> &str {
-        self.nodes.iter().find(|n| n.id() == *id).map_or("a node that is not ours", Node::name)
+        self.nodes
+            .iter()
+            .find(|n| n.id() == *id)
+            .map_or("a node that is not ours", Node::name)
     }
 
     /// The founders with their keys.
@@ -194,7 +232,12 @@ impl Net {
     /// # Errors
     /// [`NetError::NoNode`], [`NetError::Node`].
     pub async fn kill(&mut self, n: usize) -> Result<(), NetError> {
-        Ok(self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?.kill().await?)
+        Ok(self
+            .nodes
+            .get_mut(n)
+            .ok_or(NetError::NoNode(n))?
+            .kill()
+            .await?)
     }
 
     /// Starts a node that does not run, and waits until it is ready.

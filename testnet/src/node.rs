@@ -123,8 +123,9 @@ pub enum NodeError {
 /// # Errors
 /// What the operating system says.
 pub fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let bound: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
+    let bound: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<io::Result<_>>()?;
     bound.iter().map(TcpListener::local_addr).collect()
 }
 
@@ -165,7 +166,10 @@ impl Status {
     /// A counter; zero where there is none.
     #[must_use]
     pub fn number(&self, name: &str) -> u64 {
-        self.numbers.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0)
+        self.numbers
+            .get(name)
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0)
     }
 }
 
@@ -205,18 +209,42 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Binary`], [`NodeError::Init`], [`NodeError::Write`].
-    pub async fn init(binary: &Path, new: NewNode<'_>, rng: &mut ChaCha20Rng) -> Result<Self, NodeError> {
+    pub async fn init(
+        binary: &Path,
+        new: NewNode<'_>,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Self, NodeError> {
         let mut command = Command::new(binary);
-        command.arg("init").arg("--dir").arg(new.dir).arg("--federation").arg(new.federation);
-        command.arg("--api").arg(new.api.to_string()).arg("--listen").arg(multiaddress(new.listen)).arg("--json");
+        command
+            .arg("init")
+            .arg("--dir")
+            .arg(new.dir)
+            .arg("--federation")
+            .arg(new.federation);
+        command
+            .arg("--api")
+            .arg(new.api.to_string())
+            .arg("--listen")
+            .arg(multiaddress(new.listen))
+            .arg("--json");
         for address in new.bootstrap {
             command.arg("--bootstrap").arg(address);
         }
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
-        let output = output.map_err(|source| NodeError::Binary { binary: binary.to_owned(), source })?;
+        let output = command
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await;
+        let output = output.map_err(|source| NodeError::Binary {
+            binary: binary.to_owned(),
+            source,
+        })?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(NodeError::Init { name: new.name.to_owned(), why });
+            return Err(NodeError::Init {
+                name: new.name.to_owned(),
+                why,
+            });
         }
         let (id, signing) = write_keys(&new.dir.join("node.key"), rng)?;
         Ok(Node {
@@ -258,7 +286,11 @@ impl Node {
     /// Where other nodes connect, with its peer id.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("{}/p2p/{}", multiaddress(self.listen), base58(&peer_id_bytes(&self.id)))
+        format!(
+            "{}/p2p/{}",
+            multiaddress(self.listen),
+            base58(&peer_id_bytes(&self.id))
+        )
     }
 
     /// The process's number while it runs.
@@ -273,8 +305,15 @@ impl Node {
     /// [`NodeError::Write`], [`NodeError::Binary`].
     pub fn start(&mut self, run: &RunDir) -> Result<(), NodeError> {
         let path = self.dir.join("node.log");
-        let failed = |source| NodeError::Write { path: path.clone(), source };
-        let log = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        let failed = |source| NodeError::Write {
+            path: path.clone(),
+            source,
+        };
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(failed)?;
         let child = Command::new(&self.binary)
             .arg("run")
             .arg("--config")
@@ -286,7 +325,10 @@ impl Node {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|source| NodeError::Binary { binary: self.binary.clone(), source })?;
+            .map_err(|source| NodeError::Binary {
+                binary: self.binary.clone(),
+                source,
+            })?;
         if let Some(pid) = child.id() {
             run.record(pid).map_err(failed)?;
         }
@@ -303,12 +345,17 @@ impl Node {
         let begun = Instant::now();
         loop {
             self.check_alive()?;
-            let answer = client.ask(self.api, &Ask::get("/health/ready", 64 * 1024)).await;
+            let answer = client
+                .ask(self.api, &Ask::get("/health/ready", 64 * 1024))
+                .await;
             if answer.is_ok_and(|r| r.status.is_success()) {
                 return Ok(());
             }
             if begun.elapsed() > READY {
-                return Err(NodeError::NotReady { name: self.name.clone(), log: self.log_end() });
+                return Err(NodeError::NotReady {
+                    name: self.name.clone(),
+                    log: self.log_end(),
+                });
             }
             sleep(LOOK).await;
         }
@@ -320,15 +367,24 @@ impl Node {
     /// [`NodeError::Ended`] with the end of its log, [`NodeError::NotRunning`].
     pub fn check_alive(&mut self) -> Result<(), NodeError> {
         let Some(child) = &mut self.child else {
-            return Err(NodeError::NotRunning { name: self.name.clone() });
+            return Err(NodeError::NotRunning {
+                name: self.name.clone(),
+            });
         };
         match child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 self.child = None;
-                Err(NodeError::Ended { name: self.name.clone(), status, log: self.log_end() })
+                Err(NodeError::Ended {
+                    name: self.name.clone(),
+                    status,
+                    log: self.log_end(),
+                })
             }
-            Err(source) => Err(NodeError::Process { name: self.name.clone(), source }),
+            Err(source) => Err(NodeError::Process {
+                name: self.name.clone(),
+                source,
+            }),
         }
     }
 
@@ -337,8 +393,13 @@ impl Node {
     /// # Errors
     /// [`NodeError::NotStopped`], [`NodeError::Process`].
     pub async fn stop(&mut self) -> Result<(), NodeError> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        let failed = |source| NodeError::Process { name: self.name.clone(), source };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let failed = |source| NodeError::Process {
+            name: self.name.clone(),
+            source,
+        };
         if let Some(pid) = child.id() {
             signal(pid, Signal::TERM).map_err(failed)?;
         }
@@ -346,7 +407,9 @@ impl Node {
             Ok(waited) => waited.map(drop).map_err(failed),
             Err(_) => {
                 child.kill().await.map_err(failed)?;
-                Err(NodeError::NotStopped { name: self.name.clone() })
+                Err(NodeError::NotStopped {
+                    name: self.name.clone(),
+                })
             }
         }
     }
@@ -357,9 +420,14 @@ impl Node {
     /// [`NodeError::NotRunning`], [`NodeError::Process`].
     pub async fn kill(&mut self) -> Result<(), NodeError> {
         let Some(mut child) = self.child.take() else {
-            return Err(NodeError::NotRunning { name: self.name.clone() });
+            return Err(NodeError::NotRunning {
+                name: self.name.clone(),
+            });
         };
-        child.kill().await.map_err(|source| NodeError::Process { name: self.name.clone(), source })
+        child.kill().await.map_err(|source| NodeError::Process {
+            name: self.name.clone(),
+            source,
+        })
     }
 
     /// Asks the admin socket how the node is.
@@ -367,9 +435,19 @@ impl Node {
     /// # Errors
     /// [`NodeError::Silent`], [`NodeError::BadStatus`].
     pub async fn status(&self) -> Result<Status, NodeError> {
-        let reply = ask_socket(&self.dir.join("admin.sock"), &Ask::get("/status", MAX_STATUS)).await;
-        let reply = reply.map_err(|source| NodeError::Silent { name: self.name.clone(), source })?;
-        serde_json::from_slice(&reply.body).map_err(|source| NodeError::BadStatus { name: self.name.clone(), source })
+        let reply = ask_socket(
+            &self.dir.join("admin.sock"),
+            &Ask::get("/status", MAX_STATUS),
+        )
+        .await;
+        let reply = reply.map_err(|source| NodeError::Silent {
+            name: self.name.clone(),
+            source,
+        })?;
+        serde_json::from_slice(&reply.body).map_err(|source| NodeError::BadStatus {
+            name: self.name.clone(),
+            source,
+        })
     }
 
     /// The last lines of the node's log.
@@ -379,7 +457,12 @@ impl Node {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(LOG_LINES);
-        lines.get(from..).unwrap_or_default().iter().map(|l| format!("    {l}\n")).collect()
+        lines
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .map(|l| format!("    {l}\n"))
+            .collect()
     }
 }
 
@@ -401,9 +484,19 @@ fn write_keys(path: &Path, rng: &mut ChaCha20Rng) -> Result<(NodeId, VerifyingKe
         to_hex(&signing),
         to_hex(&secret)
     ));
-    let failed = |source| NodeError::Write { path: path.to_owned(), source };
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let failed = |source| NodeError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+        .map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     let id = NodeId::from_bytes(*SigningKey::from_seed(&peer).verifying_key().as_bytes());
     Ok((id, SigningKey::from_seed(&signing).verifying_key()))
@@ -428,7 +521,9 @@ fn base58(bytes: &[u8]) -> String {
     }
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
     let digits = std::iter::repeat_n(0, zeros).chain(digits.into_iter().rev());
-    digits.filter_map(|d| ALPHABET.get(usize::from(d)).map(|c| char::from(*c))).collect()
+    digits
+        .filter_map(|d| ALPHABET.get(usize::from(d)).map(|c| char::from(*c)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -458,8 +553,17 @@ mod tests {
 
     #[test]
     fn a_status_may_say_more_or_less() {
-        let status: Status =
-            serde_json::from_str(r#"{"numbers":{"items":3},"more":1,"digests":{"aa":[[0,2,"ff"]]}}"#).unwrap();
-        assert_eq!((status.number("items"), status.number("other"), status.digests["aa"][0].1), (3, 0, 2));
+        let status: Status = serde_json::from_str(
+            r#"{"numbers":{"items":3},"more":1,"digests":{"aa":[[0,2,"ff"]]}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                status.number("items"),
+                status.number("other"),
+                status.digests["aa"][0].1
+            ),
+            (3, 0, 2)
+        );
     }
 }

@@ -40,7 +40,6 @@ impl Seeds {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,9 +47,19 @@ mod tests {
 
     #[test]
     fn streams_repeat_and_differ() {
-        let draw = |seed: u64, part: &str, number: u64| Seeds::new(seed).stream(part, number).next_u64();
+        let draw =
+            |seed: u64, part: &str, number: u64| Seeds::new(seed).stream(part, number).next_u64();
         assert_eq!(draw(1, "user", 2), draw(1, "user", 2));
-        let all = [draw(1, "user", 2), draw(2, "user", 2), draw(1, "node", 2), draw(1, "user", 3)];
-        assert!(all.iter().enumerate().all(|(i, a)| all.iter().skip(i + 1).all(|b| a != b)));
+        let all = [
+            draw(1, "user", 2),
+            draw(2, "user", 2),
+            draw(1, "node", 2),
+            draw(1, "user", 3),
+        ];
+        assert!(
+            all.iter()
+                .enumerate()
+                .all(|(i, a)| all.iter().skip(i + 1).all(|b| a != b))
+        );
     }
 }

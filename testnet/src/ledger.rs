@@ -1,0 +1,126 @@
+//! What nodes have acknowledged, with what is needed to read it back.
+//!
+//! Nothing here believes a role: the driver writes down every call that a node answered with success.
+//! Tokens, challenges, claims, locks and releases are counted but not read back, because no call reads
+//! them: asking again would make what is missing. That they hold shows in the bookings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lapwing_protocol::client::{Answer, Call, CallKind};
+use lapwing_protocol::codec::from_bytes;
+use lapwing_protocol::cose::parse;
+use lapwing_protocol::id::{ItemId, MailboxId, RecordId};
+use lapwing_protocol::mailbox::{
+    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, MarkValue, OpenOrder, Opening, Place,
+};
+
+/// What nodes have acknowledged.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    /// Blobs: mailbox, slot, item.
+    pub blobs: BTreeSet<(MailboxId, u32, ItemId)>,
+    /// Deletions: mailbox, slot.
+    pub deletions: BTreeSet<(MailboxId, u32)>,
+    /// Mailboxes that were opened.
+    pub mailboxes: BTreeSet<MailboxId>,
+    /// Marks that were opened.
+    pub marks: BTreeSet<MailboxId>,
+    /// Every state that a mark was set to.
+    pub states: BTreeSet<(MailboxId, u64, MarkValue)>,
+    /// Requests with their admissions.
+    pub admissions: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Published records, in the order in which they were.
+    pub records: Vec<(RecordId, Vec<u8>)>,
+    /// How often each call was acknowledged, those that are not read back among them.
+    pub counts: BTreeMap<CallKind, u64>,
+    /// Calls that were acknowledged and that this ledger could not read: none of ours should be.
+    pub unread: u64,
+}
+
+impl Entries {
+    /// How many different writes can be read back.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        let n = self.blobs.len()
+            + self.deletions.len()
+            + self.mailboxes.len()
+            + self.marks.len()
+            + self.states.len()
+            + self.admissions.len()
+            + self.records.len();
+        n as u64 + self.unread
+    }
+}
+
+/// Takes down what nodes acknowledge.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<Entries>);
+
+impl Ledger {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was taken down.
+    #[must_use]
+    pub fn read(&self) -> Entries {
+        self.entries().clone()
+    }
+
+    /// A node answered a call with success.
+    pub fn acknowledged(&self, call: &Call, answer: &Answer) {
+        let mut entries = self.entries();
+        *entries.counts.entry(call.kind()).or_default() += 1;
+        if enter(&mut entries, call, answer).is_none() {
+            entries.unread += 1;
+        }
+    }
+}
+
+fn enter(entries: &mut Entries, call: &Call, answer: &Answer) -> Option<()> {
+    match (call.kind(), answer) {
+        (CallKind::Write, Answer::Receipt(receipt)) => {
+            let write: BlobWrite = from_bytes(call.body(), MAX_BLOB_WRITE).ok()?;
+            entries
+                .blobs
+                .insert((write.mailbox.id(), write.slot, receipt.item));
+        }
+        (CallKind::Delete, Answer::Receipt(_)) => {
+            let deletion = parse::<Deletion>(call.body()).ok()?;
+            let said = deletion.unverified();
+            entries.deletions.insert((said.mailbox.id(), said.slot));
+        }
+        (CallKind::SetMark, Answer::Receipt(_)) => {
+            let state = parse::<MarkState>(call.body()).ok()?;
+            let said = state.unverified();
+            entries
+                .states
+                .insert((said.mark.id(), said.version, said.value));
+        }
+        (CallKind::Open, Answer::Openings(openings)) => {
+            let order = parse::<OpenOrder>(call.body()).ok()?;
+            if order.unverified().places.len() != openings.openings.len() {
+                return None;
+            }
+            for opening in &openings.openings {
+                match &parse::<Opening>(opening).ok()?.unverified().place {
+                    Place::Mailbox(m) => entries.mailboxes.insert(m.id()),
+                    Place::Mark(m) => entries.marks.insert(m.id()),
+                };
+            }
+        }
+        (CallKind::Request, Answer::Admission(admission)) => {
+            entries
+                .admissions
+                .insert(call.body().to_vec(), admission.clone());
+        }
+        (CallKind::Publish, Answer::Published(id)) => {
+            if !entries.records.iter().any(|(known, _)| known == id) {
+                entries.records.push((*id, call.body().to_vec()));
+            }
+        }
+        _ => {}
+    }
+    Some(())
+}
