@@ -23,8 +23,9 @@ demo: setup-build ## Start a federation on this machine (ONCE=1 ends after one r
 test: check ## Run the checks, then every test
 	cargo test --workspace --locked
 
-bench: setup-build ## Measure throughput and latency
-	cargo run --release --locked -p lapwing-bench
+bench: setup-build ## Measure a node against bare baselines; writes target/bench.json
+	cargo build --release --locked -p lapwing -p lapwing-bench
+	target/release/lapwing-bench
 
 check: setup ## Format, walls, licences, bans, sources, lints, documentation
 	cargo fmt --all --check

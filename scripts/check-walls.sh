@@ -18,8 +18,9 @@ allowed() {
 	lapwing) echo lapwing-protocol lapwing-core lapwing-store lapwing-net lapwing-api ;;
 	# Apps, as anybody could write one: the protocol and HTTP.
 	lapwing-testnet | lapwing-web) echo lapwing-protocol ;;
-	# Measures nodes that the testnet starts; knows no more of a node than it does.
-	lapwing-bench) echo lapwing-protocol lapwing-testnet ;;
+	# Measures nodes that the testnet starts, and knows no more of them than it does; its baselines put
+	# through the same store and committer, so that the comparison is with the bare work on them.
+	lapwing-bench) echo lapwing-protocol lapwing-testnet lapwing-core lapwing-store ;;
 	lapwing-tests) echo '*' ;;
 	*) return 1 ;;
 	esac

@@ -23,7 +23,10 @@ pub(crate) struct Part {
 
 impl Part {
     /// Starts a part.
-    pub(crate) fn start(name: &'static str, arguments: &[&std::ffi::OsStr]) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        name: &'static str,
+        arguments: &[&std::ffi::OsStr],
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(name)
             .args(arguments)
@@ -35,19 +38,29 @@ impl Part {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("{name} has no pipes");
         };
-        Ok(Part { name, child, input, output: BufReader::new(output).lines() })
+        Ok(Part {
+            name,
+            child,
+            input,
+            output: BufReader::new(output).lines(),
+        })
     }
 
     /// Its process's number.
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
-        self.child.id().with_context(|| format!("{} has ended", self.name))
+        self.child
+            .id()
+            .with_context(|| format!("{} has ended", self.name))
     }
 
     /// Tells it something.
     pub(crate) async fn tell(&mut self, what: &impl Serialize) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(what)?;
         line.push(b'\n');
-        self.input.write_all(&line).await.with_context(|| format!("{} does not listen", self.name))
+        self.input
+            .write_all(&line)
+            .await
+            .with_context(|| format!("{} does not listen", self.name))
     }
 
     /// Waits for what it tells.

@@ -4,8 +4,9 @@
 use anyhow::Context;
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::cose::sign;
+use lapwing_protocol::federation::MediatorRegistration;
 use lapwing_protocol::hash::record_hash;
-use lapwing_protocol::id::{MediatorId, RecordId};
+use lapwing_protocol::id::{FederationId, MediatorId, RecordId};
 use lapwing_protocol::key::{SealingSecret, SigningKey};
 use lapwing_protocol::mailbox::{Life, Mailbox, SlotClass, Writers};
 use lapwing_protocol::mediation::{
@@ -26,6 +27,7 @@ pub(crate) struct Mediator {
     certificate: RecordId,
     records: Vec<Vec<u8>>,
     regions: usize,
+    since: Time,
 }
 
 #[derive(Deserialize)]
@@ -69,13 +71,31 @@ impl Mediator {
         let certificate = sign(&certificate, &root);
         let regions = regions(&id, &mut rng)?;
         let count = regions.len();
-        let list = RegionList { mediator: id, sequence: 1, issued: now, regions: fit(regions)? };
+        let list = RegionList {
+            mediator: id,
+            sequence: 1,
+            issued: now,
+            regions: fit(regions)?,
+        };
         let list = sign(&list, &signing);
-        let directory = Directory { mediator: id, sequence: 1, issued: now, certificates: List::new() };
+        let directory = Directory {
+            mediator: id,
+            sequence: 1,
+            issued: now,
+            certificates: List::new(),
+        };
         let directory = sign(&directory, &signing);
-        let revocations = Revocations { mediator: id, sequence: 1, issued: now, serials: List::new() };
+        let revocations = Revocations {
+            mediator: id,
+            sequence: 1,
+            issued: now,
+            serials: List::new(),
+        };
         let revocations = sign(&revocations, &signing);
-        let named = |bytes: &[u8]| ListRef { sequence: 1, id: record_hash(bytes) };
+        let named = |bytes: &[u8]| ListRef {
+            sequence: 1,
+            id: record_hash(bytes),
+        };
         let status = Status {
             mediator: id,
             sequence: 1,
@@ -92,11 +112,24 @@ impl Mediator {
             records: vec![certificate, list, directory, revocations, status],
             signing,
             regions: count,
+            since: now,
         })
     }
 
-    pub(crate) fn id(&self) -> MediatorId {
-        self.id
+    /// Its registration for everywhere, for operators to sign.
+    pub(crate) fn registration(
+        &self,
+        federation: FederationId,
+    ) -> anyhow::Result<MediatorRegistration> {
+        Ok(MediatorRegistration {
+            federation,
+            mediator: self.id,
+            sequence: 1,
+            name: text("Bench mediator")?,
+            areas: fit(vec![text("")?])?,
+            issued: self.since,
+            expires: self.since.plus(Seconds::days(365)),
+        })
     }
 
     /// Signs orders to open mailboxes.
@@ -127,7 +160,11 @@ fn regions(id: &MediatorId, rng: &mut rand_chacha::ChaCha20Rng) -> anyhow::Resul
         let mut salt = [0; 32];
         rng.fill_bytes(&mut salt);
         let name = text(&row.name)?;
-        let codes = row.postal_codes.iter().map(|c| text(c)).collect::<anyhow::Result<Vec<_>>>()?;
+        let codes = row
+            .postal_codes
+            .iter()
+            .map(|c| text(c))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         regions.push(Region {
             id: region_id(id, &name, &salt),
             name,

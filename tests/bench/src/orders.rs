@@ -49,12 +49,18 @@ impl Channel {
             day,
             nonce,
         };
-        Channel { mailbox, reader, writer }
+        Channel {
+            mailbox,
+            reader,
+            writer,
+        }
     }
 
     /// The body of a write of 4 KiB to a slot.
     pub(crate) fn write(&self, slot: u32, blob: Vec<u8>) -> Vec<u8> {
-        let signature = self.writer.sign(&write_message(&self.mailbox.id(), slot, &blob));
+        let signature = self
+            .writer
+            .sign(&write_message(&self.mailbox.id(), slot, &blob));
         to_bytes(&BlobWrite {
             mailbox: self.mailbox.clone(),
             slot,
@@ -66,14 +72,23 @@ impl Channel {
 
     /// The body of a read at a node.
     pub(crate) fn read(&self, node: NodeId, time: Time) -> Vec<u8> {
-        let proof = ReadProof { mailbox: self.mailbox.clone(), node, time };
+        let proof = ReadProof {
+            mailbox: self.mailbox.clone(),
+            node,
+            time,
+        };
         let proof = Bytes::try_from(sign(&proof, &self.reader)).unwrap_or_default();
         to_bytes(&ReadOrder { proof, after: None })
     }
 }
 
 /// The body of the `n`th write of a run: sixteen to a channel.
-pub(crate) fn write(seeds: Seeds, n: u64, day: Day, channel: &mut Option<(u64, Channel)>) -> Vec<u8> {
+pub(crate) fn write(
+    seeds: Seeds,
+    n: u64,
+    day: Day,
+    channel: &mut Option<(u64, Channel)>,
+) -> Vec<u8> {
     let at = n / SLOTS;
     let channel = match channel {
         Some((number, channel)) if *number == at => channel,

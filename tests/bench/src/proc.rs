@@ -63,10 +63,22 @@ pub(crate) fn memory(pid: u32) -> Result<Memory, ProcError> {
     let (path, text) = read(pid, "smaps_rollup")?;
     let field = |name: &'static str| {
         text.lines()
-            .find_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok())
-            .ok_or(ProcError::Missing { path: path.clone(), what: name })
+            .find_map(|l| {
+                l.strip_prefix(name)?
+                    .trim()
+                    .strip_suffix(" kB")?
+                    .parse()
+                    .ok()
+            })
+            .ok_or(ProcError::Missing {
+                path: path.clone(),
+                what: name,
+            })
     };
-    Ok(Memory { rss: field("Rss:")?, pss: field("Pss:")? })
+    Ok(Memory {
+        rss: field("Rss:")?,
+        pss: field("Pss:")?,
+    })
 }
 
 #[cfg(test)]
