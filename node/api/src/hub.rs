@@ -130,6 +130,15 @@ impl Watch {
             self.bits.wake.notified().await;
         }
     }
+
+    /// Marks a place as changed again, because it is not known whether what was told arrived. Places
+    /// beyond the watch are ignored.
+    pub(crate) fn again(&self, place: usize) {
+        if place < self.ids.len() {
+            self.bits.changed.fetch_or(1 << place, Ordering::AcqRel);
+            self.bits.wake.notify_one();
+        }
+    }
 }
 
 impl Drop for Watch {

@@ -6,17 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
 use futures::Stream;
-use lapwing_protocol::client::{MAX_WATCH_ORDER, WatchOrder, check_proof};
+use lapwing_protocol::client::{MAX_WATCH_ORDER, MAX_WATCHED, WatchOrder, check_proof};
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::{RecordId, from_hex};
@@ -58,7 +57,62 @@ struct Open {
 
 struct Watched {
     watch: Watch,
-    events: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What the streams of a watch have told.
+struct Told {
+    /// Which stream is the present one.
+    stream: u64,
+    /// Events so far; the number of the last.
+    events: u64,
+    /// For each place the number of the event that told of it last; 0 for none.
+    last: [u64; MAX_WATCHED],
+}
+
+impl Watched {
+    fn new(watch: Watch) -> Self {
+        let told = Told {
+            stream: 0,
+            events: 0,
+            last: [0; MAX_WATCHED],
+        };
+        Self {
+            watch,
+            told: Mutex::new(told),
+        }
+    }
+
+    /// Begins a stream, which ends the one before. What was told after the event that the client had
+    /// last is told again: it may have been lost with the connection.
+    fn begin(&self, after: Option<u64>) -> u64 {
+        let mut told = lock(&self.told);
+        told.stream += 1;
+        if let Some(after) = after {
+            // A number that was never given out is not this watch's: then nothing is known to have
+            // arrived.
+            let after = if after > told.events { 0 } else { after };
+            let unsure = told.last.iter().enumerate().filter(|(_, n)| **n > after);
+            unsure.for_each(|(place, _)| self.watch.again(place));
+        }
+        told.stream
+    }
+
+    /// Numbers the event that tells of a place; `None` when another stream has taken over, which
+    /// then tells it.
+    fn tell(&self, stream: u64, place: usize) -> Option<u64> {
+        let mut told = lock(&self.told);
+        if told.stream != stream {
+            self.watch.again(place);
+            return None;
+        }
+        told.events += 1;
+        let number = told.events;
+        if let Some(last) = told.last.get_mut(place) {
+            *last = number;
+        }
+        Some(number)
+    }
 }
 
 impl Watches {
@@ -77,10 +131,7 @@ impl Watches {
             return Err(Problem::Busy);
         }
         let entry = Open {
-            watched: Arc::new(Watched {
-                watch,
-                events: AtomicU64::new(0),
-            }),
+            watched: Arc::new(Watched::new(watch)),
             expires,
             stream: None,
         };
@@ -139,15 +190,18 @@ pub(crate) async fn open<N: Node>(
 }
 
 /// `GET /v1/watches/{token}/events`: the stream of a watch. One at a time: a new one ends the one
-/// before, which may be a connection that broke unseen.
+/// before, which may be a connection that broke unseen. With `Last-Event-ID` it begins with what may
+/// have been lost.
 pub(crate) async fn events<N: Node>(
     State(shell): State<Arc<Shell<N>>>,
     Path(token): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let token = from_hex(&token).map_err(|_| Problem::NotFound)?;
     let waiting = shell.waiting.take(1).ok_or(Problem::Busy)?;
     let (watched, expires, replaced) = shell.watches.stream(&token).ok_or(Problem::NotFound)?;
     let following = Following {
+        stream: watched.begin(last_event(&headers)),
         watched,
         expires,
         replaced,
@@ -155,6 +209,14 @@ pub(crate) async fn events<N: Node>(
         _waiting: waiting,
     };
     Ok(respond(following))
+}
+
+/// The number of the last event that the client had, where it comes back. Zero, so that everything is
+/// told again, where it names something that is no number.
+fn last_event(headers: &HeaderMap) -> Option<u64> {
+    let given = headers.get("last-event-id")?;
+    let number = given.to_str().ok().and_then(|text| text.parse().ok());
+    Some(number.unwrap_or(0))
 }
 
 fn respond(following: Following) -> Response {
@@ -170,6 +232,7 @@ fn respond(following: Following) -> Response {
 
 struct Following {
     watched: Arc<Watched>,
+    stream: u64,
     expires: Instant,
     replaced: Replaced,
     closing: watch::Receiver<bool>,
@@ -185,7 +248,7 @@ fn stream(following: Following) -> impl Stream<Item = Result<Event, Infallible>>
             () = closed(&mut f.closing) => None,
             () = sleep_until(f.expires) => Some((Ok(Event::default().event("expired").data("{}")), None)),
             index = f.watched.watch.changed() => {
-                let number = f.watched.events.fetch_add(1, Ordering::Relaxed) + 1;
+                let number = f.watched.tell(f.stream, index)?;
                 let event = Event::default()
                     .event("changed")
                     .id(number.to_string())
@@ -214,6 +277,7 @@ mod tests {
         let (watched, expires, replaced) = watches.stream(&token).unwrap();
         let (_close, closing) = watch::channel(false);
         let response = respond(Following {
+            stream: watched.begin(None),
             watched,
             expires,
             replaced,
@@ -238,5 +302,52 @@ mod tests {
         let later = expires + Duration::from_secs(1);
         watches.add(&[3; 32], watch, later).unwrap();
         assert!(hub.is_empty());
+    }
+
+    #[test]
+    fn what_a_broken_stream_told_is_told_again_and_nothing_else() {
+        let hub = WatchHub::new(3);
+        let ids = [1, 2, 3].map(|n| MailboxId::from_bytes([n; 32]));
+        let watched = Watched::new(hub.watch(&ids).unwrap());
+        let next = |stream| {
+            let place = futures::FutureExt::now_or_never(watched.watch.changed())?;
+            watched.tell(stream, place).map(|number| (number, place))
+        };
+        let first = watched.begin(None);
+        ids.iter().for_each(|id| hub.notify(id));
+        assert_eq!(next(first), Some((1, 0)));
+        assert_eq!(next(first), Some((2, 1)));
+        // The client saw event 1 alone; place 2 was never told.
+        let second = watched.begin(Some(1));
+        assert_eq!(next(second), Some((3, 1)));
+        assert_eq!(next(second), Some((4, 2)));
+        assert_eq!(next(second), None);
+        let third = watched.begin(Some(4));
+        assert_eq!(next(third), None);
+        // The stream before, still being polled elsewhere, takes nothing from this one.
+        hub.notify(&ids[0]);
+        assert_eq!(next(second), None);
+        assert_eq!(next(third), Some((5, 0)));
+        // A number of some other watch: all that was told so far.
+        let fourth = watched.begin(Some(99));
+        assert_eq!(next(fourth), Some((6, 0)));
+        assert_eq!(next(fourth), Some((7, 1)));
+        assert_eq!(next(fourth), Some((8, 2)));
+        let fifth = watched.begin(None);
+        assert_eq!(next(fifth), None);
+    }
+
+    #[test]
+    fn a_last_event_is_a_number_or_stands_for_the_beginning() {
+        let given = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("last-event-id", text.parse().unwrap());
+            last_event(&headers)
+        };
+        assert_eq!(last_event(&HeaderMap::new()), None);
+        assert_eq!(given("7"), Some(7));
+        for other in ["", "-1", "x", "99999999999999999999"] {
+            assert_eq!(given(other), Some(0), "{other}");
+        }
     }
 }

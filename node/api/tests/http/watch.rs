@@ -35,8 +35,12 @@ async fn opened(served: &Served) -> String {
 }
 
 async fn following(served: &Served, path: &str) -> Client {
+    following_after(served, path, "").await
+}
+
+async fn following_after(served: &Served, path: &str, header: &str) -> Client {
     let mut client = served.client().await;
-    let head = format!("GET {path} HTTP/1.1\r\nhost: n\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: n\r\n{header}\r\n");
     client.send(head.as_bytes()).await;
     let head = client.head().await;
     assert_eq!(head.status, 200);
@@ -75,6 +79,25 @@ async fn a_change_is_told_by_its_place_within_a_moment() {
         again.chunk().await.unwrap(),
         "event: changed\nid: 3\ndata: {\"index\":0}\n\n"
     );
+}
+
+#[tokio::test]
+async fn a_stream_resumes_after_the_last_event_that_arrived() {
+    let served = served().await;
+    let path = opened(&served).await;
+    served.node.hub.notify(&served.mailbox.id());
+    let mut client = following(&served, &path).await;
+    assert!(client.chunk().await.unwrap().contains("id: 1\n"));
+    // The app never saw it: its last event is none of this watch's.
+    let mut again = following_after(&served, &path, "last-event-id: 0\r\n").await;
+    assert_eq!(
+        again.chunk().await.unwrap(),
+        "event: changed\nid: 2\ndata: {\"index\":1}\n\n"
+    );
+    // It saw that one: the stream begins with what is new.
+    let mut third = following_after(&served, &path, "last-event-id: 2\r\n").await;
+    served.node.hub.notify(&served.mailbox.id());
+    assert!(third.chunk().await.unwrap().contains("id: 3\n"));
 }
 
 #[tokio::test]
