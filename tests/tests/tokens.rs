@@ -215,7 +215,7 @@ fn a_node_that_lost_admissions_closes_its_epochs() {
         let other = w.request(&after, 0);
         assert_eq!(
             w.call(1, &other.call),
-            Err(Problem::EpochClosed),
+            Err(Problem::TokenUsed),
             "not admitted twice"
         );
         let request = w.request(&before, 0);

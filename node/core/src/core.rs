@@ -79,6 +79,10 @@ pub struct Core<R> {
     /// Trust records on their way, by call.
     pub(crate) fetches: BTreeMap<CallTag, NodeId>,
     pub(crate) claims: BTreeMap<ClaimId, (Vec<RequestId>, Millis)>,
+    /// What opened the mailboxes written to lately: the requests of an inbox.
+    pub(crate) openers: BTreeMap<[u8; 32], Vec<RequestId>>,
+    /// Rows in boxes that are open to all.
+    pub(crate) boxes: BTreeMap<[u8; 32], usize>,
     pub(crate) stored_trust: BTreeMap<RecordId, ()>,
     pub(crate) numbers: Numbers,
     pub(crate) next_expiry: Millis,
@@ -122,6 +126,8 @@ impl<R: Reader> Core<R> {
             calls: BTreeMap::new(),
             fetches: BTreeMap::new(),
             claims: BTreeMap::new(),
+            openers: BTreeMap::new(),
+            boxes: BTreeMap::new(),
             stored_trust: BTreeMap::new(),
             numbers: Numbers::default(),
             next_expiry: now,

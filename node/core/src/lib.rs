@@ -5,6 +5,7 @@
 //! writes leaves as [`Effect::Commit`], and whatever depends on that waits for [`Input::Durable`].
 
 mod accept;
+mod continuity;
 mod core;
 mod digest;
 mod effect;

@@ -22,6 +22,10 @@ use crate::store::{ReadError, Reader, prefix_end};
 const CHUNK: usize = 1_000;
 /// Groups removed at one tick.
 const EXPIRE_AT_ONCE: usize = 64;
+/// Rows removed at one tick, at most.
+const EXPIRE_ROWS: usize = 1_024;
+/// Rows read at a time while removing: blobs of the largest size fit the memory at hand.
+const EXPIRE_CHUNK: usize = 64;
 /// How often expiry is looked at, in milliseconds.
 const EXPIRE_EVERY_MS: u64 = 30_000;
 
@@ -151,17 +155,74 @@ impl<R: Reader> Core<R> {
         self.queue.expire(now);
         let until = rows::expiry_key(now.hour().plus(1), &[]);
         let due = self.scan(&[rows::EXPIRY], &until, EXPIRE_AT_ONCE)?;
+        let mut left = EXPIRE_ROWS;
         for (key, _) in &due {
-            let Some(group) = rows::parse_expiry(key) else {
-                self.delete(key);
-                continue;
+            let done = match rows::parse_expiry(key) {
+                Some(group) => self.expire_group(group, now.hour(), &mut left)?,
+                None => true,
             };
-            if self.remove_rows(group, 4 * CHUNK)? < 4 * CHUNK {
+            if done {
                 self.delete(key);
+            }
+            if left == 0 {
+                return Ok(true);
             }
         }
         self.expire_lotteries(now)?;
         Ok(due.len() == EXPIRE_AT_ONCE)
+    }
+
+    /// Removes what has expired of a group, at most `left` rows; says whether that is all.
+    ///
+    /// A group ends with the latest of what opened it, so that nobody can end another's early by one
+    /// more opening or grant; till then only what itself has expired goes.
+    fn expire_group(&mut self, group: &[u8], now: Hour, left: &mut usize) -> Result<bool, Problem> {
+        if let Some(placement) = group.get(1..33) {
+            self.openers.remove(placement);
+            self.boxes.remove(placement);
+        }
+        let latest = self.group_ends(group)?;
+        let all = latest.is_none_or(|hour| hour <= now);
+        let (mut from, to) = (group.to_vec(), prefix_end(group));
+        while *left > 0 {
+            let want = EXPIRE_CHUNK.min(*left);
+            let found = self.scan(&from, &to, want)?;
+            *left -= found.len();
+            for (k, value) in &found {
+                let item = rows::parse_item_key(k).zip(rows::parse_item(value));
+                if let Some((key, (head, _))) = item {
+                    if !all && head.expires > now {
+                        continue;
+                    }
+                    self.uncount(&key, head);
+                }
+                self.delete(k);
+            }
+            match found.last() {
+                Some((k, _)) if found.len() == want => {
+                    from.clone_from(k);
+                    from.push(0);
+                }
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// When a group ends: the latest expiry of its openings, admissions and entries. Nothing for a
+    /// group without any, whose items stand for themselves, and for rows that are no items.
+    fn group_ends(&self, group: &[u8]) -> Result<Option<Hour>, Problem> {
+        if group.first() != Some(&rows::ITEM) {
+            return Ok(None);
+        }
+        let mut latest = None;
+        for prefix in rows::anchors(group) {
+            for (_, value) in self.scan(&prefix, &prefix_end(&prefix), EXPIRE_CHUNK)? {
+                latest = latest.max(rows::parse_item(&value).map(|(head, _)| head.expires));
+            }
+        }
+        // Without anchors each item ends by itself.
+        Ok(Some(latest.unwrap_or(Hour::MAX)))
     }
 
     /// Forgets lottery epochs whose tokens can no longer be admitted, with what was issued in them.

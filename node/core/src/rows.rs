@@ -168,6 +168,19 @@ pub(crate) fn parse_expiry(bytes: &[u8]) -> Option<&[u8]> {
     Some(rest.split_first_chunk::<4>()?.1)
 }
 
+/// Under what prefixes the items are that say when a group ends: what opened a mailbox or mark, or
+/// brought a request into its queue.
+pub(crate) fn anchors(group: &[u8]) -> Vec<Vec<u8>> {
+    let under = |rest: &[u8]| [group, rest].concat();
+    match group.get(33) {
+        Some(0) => [ItemKind::Opening, ItemKind::Admission]
+            .iter()
+            .map(|kind| under(&[0, 0, 0, 0, code(*kind)]))
+            .collect(),
+        _ => vec![under(&[code(ItemKind::Entry)])],
+    }
+}
+
 pub(crate) fn trust_key(id: &RecordId) -> Vec<u8> {
     key(TRUST, &[id.as_bytes()])
 }

@@ -2,6 +2,8 @@
 
 use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::{Answer, CheckedLock, Locks};
+use lapwing_protocol::id::{LockId, NodeId};
+use lapwing_protocol::item::Item;
 use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply, PeerCall, PeerReply};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::LockOrder;
@@ -15,6 +17,7 @@ use crate::store::Reader;
 /// A lock being taken.
 pub(crate) struct Lock {
     tag: ClientTag,
+    lock: LockId,
     need: usize,
     outstanding: usize,
     grants: Vec<Bytes<640>>,
@@ -32,6 +35,7 @@ impl<R: Reader> Core<R> {
         let holders = self.view.holders(lock.ticket().grant().region.as_bytes());
         let flow = self.start(Flow::Lock(Lock {
             tag,
+            lock: lock.accept().lock(),
             need: self.view.write_quorum(),
             outstanding: holders.len(),
             grants: Vec::new(),
@@ -49,10 +53,16 @@ impl<R: Reader> Core<R> {
         }
     }
 
-    pub(super) fn step_lock(&mut self, mut flow: Lock, got: Got) -> Option<Lock> {
+    pub(super) fn step_lock(&mut self, mut flow: Lock, from: NodeId, got: Got) -> Option<Lock> {
         flow.outstanding = flow.outstanding.saturating_sub(1);
         let grant = match got {
-            Got::Peer(CheckedReply::Lock(item)) => Ok(item.body().to_vec()),
+            Got::Peer(CheckedReply::Lock(item)) => match item.item() {
+                // Not another lock's, and not another holder's.
+                Item::Lock(grant) if grant.lock == flow.lock && grant.holder == from => {
+                    Ok(item.body().to_vec())
+                }
+                _ => Err(Problem::Malformed),
+            },
             Got::Own(PeerReply::Lock(item)) => Ok(item.body.to_vec()),
             other => Err(other.problem().unwrap_or(Problem::Malformed)),
         };

@@ -269,7 +269,7 @@ impl<R: Reader> Core<R> {
         };
         let next = match flow {
             Flow::Put(f) => self.step_put(id, f, from, what, got, rng).map(Flow::Put),
-            Flow::Read(f) => self.step_read(f, got).map(Flow::Read),
+            Flow::Read(f) => self.step_read(f, got, rng).map(Flow::Read),
             Flow::Marks(f) => self.step_marks(f, from, got).map(Flow::Marks),
             Flow::Open(f) => Some(Flow::Open(f)),
             Flow::Spend(f) => Some(Flow::Spend(f)),
@@ -279,7 +279,7 @@ impl<R: Reader> Core<R> {
             Flow::Claim(f) => self
                 .step_claim(id, *f, from, what, got, rng)
                 .map(|f| Flow::Claim(Box::new(f))),
-            Flow::Lock(f) => self.step_lock(f, got).map(Flow::Lock),
+            Flow::Lock(f) => self.step_lock(f, from, got).map(Flow::Lock),
             Flow::Sync(f) => self.step_sync(id, f, got, rng).map(Flow::Sync),
         };
         if let Some(flow) = next {

@@ -23,11 +23,7 @@ pub(crate) struct Open {
 }
 
 impl<R: Reader> Core<R> {
-    pub(super) fn start_open(
-        &mut self,
-        tag: ClientTag,
-        order: &Verified<OpenOrder>,
-    ) {
+    pub(super) fn start_open(&mut self, tag: ClientTag, order: &Verified<OpenOrder>) {
         let today = self.time().day();
         if order
             .places

@@ -29,6 +29,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// A read under way.
 pub(crate) struct Read {
     tag: ClientTag,
+    proof: Verified<ReadProof>,
     need: usize,
     outstanding: usize,
     replies: Vec<(Vec<ItemBytes>, bool)>,
@@ -47,6 +48,7 @@ impl<R: Reader> Core<R> {
         let holders = self.view.holders(proof.mailbox.id().as_bytes());
         let read = Read {
             tag,
+            proof: proof.clone(),
             need: self.view.read_quorum(),
             outstanding: holders.len(),
             replies: Vec::new(),
@@ -69,7 +71,12 @@ impl<R: Reader> Core<R> {
         }
     }
 
-    pub(super) fn step_read(&mut self, mut read: Read, got: Got) -> Option<Read> {
+    pub(super) fn step_read(
+        &mut self,
+        mut read: Read,
+        got: Got,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<Read> {
         read.outstanding = read.outstanding.saturating_sub(1);
         match got.items() {
             Ok(reply) => read.replies.push(reply),
@@ -83,7 +90,13 @@ impl<R: Reader> Core<R> {
             } else {
                 merge(read.replies)
             };
-            self.answer(read.tag, page.map(Answer::Page));
+            match page {
+                // Nothing but deletions so far: what the reader wants lies behind them.
+                Ok((page, reach)) if page.entries.is_empty() && page.more => {
+                    self.start_read(read.tag, &read.proof, Some(reach), rng);
+                }
+                page => self.answer(read.tag, page.map(|(page, _)| Answer::Page(page))),
+            }
             return None;
         }
         if read.outstanding == 0 {
@@ -96,32 +109,36 @@ impl<R: Reader> Core<R> {
 }
 
 /// Merges holders' pages: all blobs that anyone has and nobody knows to be deleted, up to where every
-/// holder's page reaches.
-fn merge(replies: Vec<(Vec<ItemBytes>, bool)>) -> Result<Page, Problem> {
+/// holder's page reaches. Says also up to which slot that is.
+fn merge(replies: Vec<(Vec<ItemBytes>, bool)>) -> Result<(Page, u32), Problem> {
     let mut blobs: BTreeMap<(u32, ItemId), BlobWrite> = BTreeMap::new();
     let mut deleted: BTreeSet<u32> = BTreeSet::new();
     let mut reach = u32::MAX;
     let mut more = false;
     for (items, cut) in replies {
-        let mut last = 0;
+        let (mut first, mut last) = (u32::MAX, 0);
         for item in items {
             match item.kind {
                 ItemKind::Blob => {
                     let write: BlobWrite = from_bytes(&item.body, MAX_BLOB_WRITE)?;
+                    first = first.min(write.slot);
                     last = last.max(write.slot);
                     blobs.insert((write.slot, item_id(item.kind, &item.body)), write);
                 }
                 ItemKind::Deletion => {
                     let deletion = parse::<Deletion>(&item.body)?;
-                    last = last.max(deletion.unverified().slot);
-                    deleted.insert(deletion.unverified().slot);
+                    let slot = deletion.unverified().slot;
+                    first = first.min(slot);
+                    last = last.max(slot);
+                    deleted.insert(slot);
                 }
                 _ => {}
             }
         }
         if cut {
             more = true;
-            reach = reach.min(last);
+            // The last slot may be cut in two; only one that fills the page alone counts as read.
+            reach = reach.min(if last > first { last - 1 } else { last });
         }
     }
     let mut entries: List<Entry, PAGE> = List::new();
@@ -133,6 +150,7 @@ fn merge(replies: Vec<(Vec<ItemBytes>, bool)>) -> Result<Page, Problem> {
         bytes += write.blob.len();
         if (bytes > PAGE_BYTES && !entries.is_empty()) || entries.len() == PAGE {
             more = true;
+            reach = slot.saturating_sub(1);
             break;
         }
         let grants = match write.auth {
@@ -146,7 +164,7 @@ fn merge(replies: Vec<(Vec<ItemBytes>, bool)>) -> Result<Page, Problem> {
             blob: write.blob,
         });
     }
-    Ok(Page { entries, more })
+    Ok((Page { entries, more }, reach))
 }
 
 /// What a holder has in a mailbox behind slot `after`: blobs and deletions, and whether there is more.
@@ -211,5 +229,12 @@ pub fn read_local(
             .scan(from, to, limit)
             .map_err(|_: ReadError| Problem::Internal)
     };
-    merge(vec![stored_page(mailbox.id().as_bytes(), after, scan)?])
+    let mut after = after;
+    loop {
+        let (page, reach) = merge(vec![stored_page(mailbox.id().as_bytes(), after, scan)?])?;
+        if !page.entries.is_empty() || !page.more {
+            return Ok(page);
+        }
+        after = Some(reach);
+    }
 }
