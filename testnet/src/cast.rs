@@ -1,6 +1,7 @@
 //! What the people of the demo do, each with a role of its own that runs at a node of its own.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,7 +17,7 @@ use lapwing_protocol::token::UserData;
 use lapwing_protocol::trust::TrustView;
 use tokio::time::{sleep, timeout};
 
-use crate::driver::{Handle, Options};
+use crate::driver::{Handle, Names, Options};
 use crate::federation::Founders;
 use crate::report::Say;
 
@@ -325,11 +326,22 @@ pub struct Person {
     pub handle: Handle<User>,
     /// What people call it.
     pub who: String,
-    /// The name of the node where it began.
+    /// The name of the node that it talks to, as of the last step.
     pub place: String,
+    /// What nodes are called.
+    pub names: Arc<Names>,
+    /// The newest offer.
+    pub newest: Option<RecordId>,
 }
 
 impl Person {
+    /// Looks at which node it is now.
+    async fn look_round(&mut self) -> anyhow::Result<()> {
+        let node = self.handle.with(|u, _, _| u.node()).await?;
+        self.place = self.names.get(&node).cloned().unwrap_or_default();
+        Ok(())
+    }
+
     /// Draws a token and places a request, and waits until it is admitted.
     ///
     /// # Errors
@@ -377,9 +389,12 @@ impl Person {
         })
         .await?;
         let slots = offer.slots.len();
+        self.newest = Some(offer.id);
+        self.look_round().await?;
+        let place = &self.place;
         say.line(
             &who,
-            &place,
+            place,
             format!(
                 "has a good offer by {}, {slots} slots",
                 offer.practice.name.as_str()
@@ -388,15 +403,20 @@ impl Person {
         Ok(())
     }
 
-    /// Books until a booking is confirmed: the first open slot of the newest offers.
+    /// Books until a booking is confirmed: an open slot of the newest offer first, then of the others.
     ///
     /// # Errors
     /// When none is confirmed in time.
     pub async fn book(&mut self, say: &Say) -> anyhow::Result<()> {
         let begun = say.seconds();
+        let newest = self.newest;
         let book = async {
             loop {
-                if self.handle.with(choose).await? {
+                if self
+                    .handle
+                    .with(move |u, now, rng| choose(u, newest, now, rng))
+                    .await?
+                {
                     return anyhow::Ok(());
                 }
                 let (who, place) = (&self.who, &self.place);
@@ -418,6 +438,7 @@ impl Person {
             .await
             .with_context(|| format!("{}: no confirmation in time", self.who))??;
         let took = (say.seconds() - begun) * 1000.0;
+        self.look_round().await?;
         say.good(
             &self.who,
             &self.place,
@@ -447,13 +468,20 @@ impl Person {
 }
 
 /// Takes the next step to a booking; true when one is confirmed.
-fn choose(user: &mut User, now: Time, rng: &mut rand_chacha::ChaCha20Rng) -> bool {
+fn choose(
+    user: &mut User,
+    newest: Option<RecordId>,
+    now: Time,
+    rng: &mut rand_chacha::ChaCha20Rng,
+) -> bool {
     match user.status() {
         UserStatus::Booking(BookingStatus::Confirmed) => return true,
         UserStatus::Booking(BookingStatus::Sending | BookingStatus::Sent) => return false,
         _ => {}
     }
-    for offer in user.offers() {
+    let mut offers = user.offers();
+    offers.sort_by_key(|offer| Some(offer.id) != newest);
+    for offer in offers {
         // What is not known to be taken may be tried: the provider has the last word.
         for slot in offer.slots.iter().filter(|s| s.state != SlotState::Taken) {
             match user.book(&offer.id, slot.index, now, rng) {

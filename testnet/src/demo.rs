@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use crate::audit::{self, Audit, Reader};
 use crate::cast::{Desk, Person, certify, learns, open_slots, tell_provider};
-use crate::driver::{Handle, Options, Place, Stopped, now, places_from, quick_pace};
+use crate::driver::{Handle, Names, Options, Place, Stopped, now, places_from, quick_pace};
 use crate::federation::quick_params;
 use crate::http::Client;
 use crate::ledger::Ledger;
@@ -44,6 +44,8 @@ const AREAS: [([&str; 2], &str, &str); PROVIDERS] = [
 ];
 /// How long holders may take to hold the same once nobody writes any more.
 const SETTLE: Duration = Duration::from_secs(30);
+/// How many users of the node that is killed begin to book only then.
+const LATE: usize = 2;
 /// How long the killed node stays away.
 const AWAY: Duration = Duration::from_secs(2);
 /// The areas that the mediator publishes.
@@ -113,6 +115,7 @@ struct Stage {
     places: Vec<Place>,
     ledger: Arc<Ledger>,
     clients: u16,
+    killed: u64,
 }
 
 impl Stage {
@@ -231,6 +234,7 @@ pub async fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
         places,
         ledger: Arc::default(),
         clients: 0,
+        killed: 0,
     };
     let result = tokio::select! {
         played = play(&mut stage) => played,
@@ -390,6 +394,12 @@ async fn users(stage: &mut Stage) -> anyhow::Result<Vec<Person>> {
     // Mediator and providers have the first three; with three nodes, users share.
     let own: Vec<usize> = (PROVIDERS + 1..nodes).collect();
     let own = if own.is_empty() { vec![nodes - 1] } else { own };
+    let names = stage
+        .net
+        .nodes()
+        .iter()
+        .map(|n| (n.id(), n.name().to_owned()));
+    let names: Arc<Names> = Arc::new(names.collect());
     let mut asking: JoinSet<anyhow::Result<(usize, Person)>> = JoinSet::new();
     for n in 0..USERS {
         let node = own.get(n % own.len()).copied().unwrap_or_default();
@@ -402,6 +412,8 @@ async fn users(stage: &mut Stage) -> anyhow::Result<Vec<Person>> {
             handle: Handle::start(user, options),
             who: format!("user {}", n + 1),
             place: stage.name(node),
+            names: names.clone(),
+            newest: None,
         };
         let (areas, _, _) = AREAS.get(n / 2 % PROVIDERS).context("no provider")?;
         let area = areas
@@ -427,7 +439,8 @@ async fn users(stage: &mut Stage) -> anyhow::Result<Vec<Person>> {
     Ok(admitted.into_values().collect())
 }
 
-/// Half of the users book; the last node is killed; its users book at another; it comes back meanwhile.
+/// The users book; at the first confirmation the last node is killed, while others wait for theirs; it
+/// comes back meanwhile. Its users go on at another node, and two of them only begin then.
 async fn bookings_and_a_kill(
     stage: &mut Stage,
     people: Vec<Person>,
@@ -435,7 +448,6 @@ async fn bookings_and_a_kill(
     let say = stage.say.clone();
     let doomed = stage.places.len() - 1;
     let name = stage.name(doomed);
-    let (theirs, others): (Vec<_>, Vec<_>) = people.into_iter().partition(|p| p.place == name);
     let mut booking: JoinSet<anyhow::Result<Person>> = JoinSet::new();
     let book = |booking: &mut JoinSet<_>, mut person: Person| {
         let say = say.clone();
@@ -444,21 +456,21 @@ async fn bookings_and_a_kill(
             Ok(person)
         });
     };
-    let mut done = Vec::new();
-    let first = others.len();
-    for person in others {
-        book(&mut booking, person);
+    let (mut late, mut done) = (Vec::new(), Vec::new());
+    for person in people {
+        if person.place == name && late.len() < LATE {
+            late.push(person);
+        } else {
+            book(&mut booking, person);
+        }
     }
-    // In the middle: some are confirmed, some are under way.
-    if first > 0
-        && let Some(person) = booking.join_next().await
-    {
+    if let Some(person) = booking.join_next().await {
         done.push(person??);
     }
     stage.net.kill(doomed).await?;
+    stage.killed += 1;
     say.bad(&name, "", "is killed (kill -9)");
-    for mut person in theirs {
-        person.place = "another".to_owned();
+    for person in late {
         book(&mut booking, person);
     }
     sleep(AWAY).await;
@@ -569,7 +581,7 @@ async fn count(
         bookings_confirmed: confirmed.len() as u64,
         bookings_lost: lost,
         double_bookings: double(&ended.providers),
-        nodes_killed: 1,
+        nodes_killed: stage.killed,
         acknowledged_writes: audit.writes,
         acknowledged_writes_lost: audit.lost,
         replicas_diverged: diverged,

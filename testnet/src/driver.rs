@@ -52,7 +52,7 @@ pub fn now() -> Time {
 #[must_use]
 pub fn quick_pace() -> Pace {
     Pace {
-        read: Seconds::new(5),
+        read: Seconds::new(2),
         round: Seconds::new(1),
         work: 4096,
     }
@@ -334,6 +334,10 @@ impl<R: Role> Driver<R> {
         match fetched {
             feed::Fetched::Records(records) => {
                 feed::learn(self.role.view_mut(), &records, now());
+                // What came before the records that it needs is looked at again.
+                for mailbox in self.role.watching() {
+                    self.role.touched(mailbox.id());
+                }
                 Ok(())
             }
             feed::Fetched::Unchanged => Ok(()),
