@@ -252,11 +252,6 @@ impl<R: Reader> Core<R> {
             if !requests.contains(&ticket.grant().request) {
                 return Err(Problem::BadTicket);
             }
-            let alive = |g: &&Verified<TicketGrant>| g.lapses > self.time();
-            let alive = ticket.grants().iter().filter(alive).count();
-            if how == How::Fresh && alive < self.view.write_quorum() {
-                return Err(Problem::TicketLapsed);
-            }
         }
         let slot = rows::slot_prefix(&key.placement, key.slot);
         let mut from = slot.clone();
@@ -280,6 +275,14 @@ impl<R: Reader> Core<R> {
         }
         if conflicts >= MAX_CONFLICTS {
             return Err(Problem::SlotConflict);
+        }
+        // What was written before may be asked for again also when its ticket has lapsed.
+        if let Some(ticket) = blob.ticket() {
+            let alive = |g: &&Verified<TicketGrant>| g.lapses > self.time();
+            let alive = ticket.grants().iter().filter(alive).count();
+            if how == How::Fresh && alive < self.view.write_quorum() {
+                return Err(Problem::TicketLapsed);
+            }
         }
         if matches!(blob.write().mailbox.writers, Writers::Work(_)) {
             let count = self.box_count(&key.placement)?;

@@ -3,7 +3,7 @@
 //! It names no clock, file, socket or thread. While one input is handled, writes gather in one batch and
 //! what depends on them gathers behind it; both leave together.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use lapwing_protocol::id::{ClaimId, NodeId, RecordId, RequestId};
@@ -84,6 +84,10 @@ pub struct Core<R> {
     /// Rows in boxes that are open to all.
     pub(crate) boxes: BTreeMap<[u8; 32], usize>,
     pub(crate) stored_trust: BTreeMap<RecordId, ()>,
+    /// Records that were refused for good.
+    pub(crate) refused_trust: BTreeSet<RecordId>,
+    /// Stored records may have been superseded.
+    pub(crate) sweep_trust: bool,
     pub(crate) numbers: Numbers,
     pub(crate) next_expiry: Millis,
     pub(crate) next_sync: Millis,
@@ -129,6 +133,8 @@ impl<R: Reader> Core<R> {
             openers: BTreeMap::new(),
             boxes: BTreeMap::new(),
             stored_trust: BTreeMap::new(),
+            refused_trust: BTreeSet::new(),
+            sweep_trust: true,
             numbers: Numbers::default(),
             next_expiry: now,
             next_sync: now,

@@ -3,6 +3,7 @@
 use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::Answer;
 use lapwing_protocol::cose::parse;
+use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::NodeId;
 use lapwing_protocol::item::{self, CheckedItem, Item, ItemBytes};
 use lapwing_protocol::problem::Problem;
@@ -33,9 +34,13 @@ impl<R: Reader> Core<R> {
     /// Reads the trust records back. Their order is not stored, so each round takes what fits.
     pub(crate) fn load_trust(&mut self) -> Result<(), ReadError> {
         let mut waiting = Vec::new();
+        let mut stored = Vec::new();
         self.each(rows::TRUST, |core, key, value| {
             match rows::unversioned(value) {
-                Some(bytes) => waiting.push((key.to_vec(), bytes.to_vec())),
+                Some(bytes) => {
+                    stored.push(record_hash(bytes));
+                    waiting.push((key.to_vec(), bytes.to_vec()));
+                }
                 None => core.alarm(Alarm::DamagedRow { space: rows::TRUST }),
             }
         })?;
@@ -56,11 +61,9 @@ impl<R: Reader> Core<R> {
         for (key, _) in waiting {
             self.delete(key);
         }
-        let ids: Vec<_> = self.view.records().into_iter().map(|(id, _)| id).collect();
-        self.stored_trust = ids.into_iter().map(|id| (id, ())).collect();
-        for (id, bytes) in self.view.records() {
-            self.put(rows::trust_key(&id), rows::versioned(&bytes));
-        }
+        // What was superseded since it was stored goes, what the node was configured with comes.
+        self.stored_trust = stored.into_iter().map(|id| (id, ())).collect();
+        self.keep_records();
         self.queue.set_limits(limits(&self.view));
         Ok(())
     }
@@ -138,6 +141,7 @@ impl<R: Reader> Core<R> {
     /// Time passed.
     pub(crate) fn tick(&mut self, rng: &mut dyn CryptoRng) {
         let now = self.now;
+        self.keep_records();
         self.claims.retain(|_, (_, until)| *until > now);
         self.sync_peers(rng);
         if self.now >= self.next_expiry {

@@ -42,10 +42,21 @@ pub(crate) struct Sync {
     peer: NodeId,
     from: Hour,
     step: Step,
-    /// Shards still to be listed.
-    shards: Vec<u16>,
-    /// Keys still to be fetched.
+    /// Shards still to be listed, and how many items the peer says are in each.
+    shards: Vec<(u16, u64)>,
+    /// The shard being listed.
+    listing: Option<Listing>,
+    /// Keys still to be fetched, of one page.
     missing: Vec<ItemKey>,
+}
+
+/// A shard being listed, page by page.
+struct Listing {
+    shard: u16,
+    /// The last key of the page before; none where there is no more.
+    after: Option<ItemKey>,
+    /// How many keys may still come: what the peer said, and slack for what came since.
+    left: u64,
 }
 
 enum Step {
@@ -53,7 +64,7 @@ enum Step {
     Trust,
     TrustRecords,
     Digests,
-    Ids { shard: u16 },
+    Ids,
     Items,
 }
 
@@ -93,6 +104,7 @@ impl<R: Reader> Core<R> {
                 from,
                 step: Step::Hello,
                 shards: Vec::new(),
+                listing: None,
                 missing: Vec::new(),
             };
             let id = self.start(Flow::Sync(flow));
@@ -135,7 +147,7 @@ impl<R: Reader> Core<R> {
             (Step::Trust, CheckedReply::TrustIds(ids)) => {
                 let unknown: Vec<_> = ids
                     .into_iter()
-                    .filter(|i| !self.knows_record(i))
+                    .filter(|i| !self.knows_record(i) && !self.refused_trust.contains(i))
                     .take(MAX_ITEMS)
                     .collect();
                 if unknown.is_empty() {
@@ -156,30 +168,17 @@ impl<R: Reader> Core<R> {
             }
             (Step::Digests, CheckedReply::Digests(theirs)) => {
                 flow.shards = differing(&self.digests(&flow.peer, flow.from), &theirs);
-                return self.next_shard(id, flow, rng);
+                return self.next_page(id, flow, rng);
             }
-            (Step::Ids { shard }, CheckedReply::Ids(keys)) => {
-                let shard = *shard;
-                let last = keys.last().map(|k| k.key);
-                let full = keys.len() == MAX_IDS;
-                if let Err(problem) = self.note_missing(&mut flow, &keys) {
-                    if problem == Problem::OutOfBounds {
-                        self.fault(flow.peer, Severity::Major, "ids out of order");
+            (Step::Ids, CheckedReply::Ids(keys)) => {
+                match self.note_missing(&mut flow, &keys) {
+                    Ok(()) => return self.next_items(id, flow, rng),
+                    Err(Problem::OutOfBounds) => {
+                        self.fault(flow.peer, Severity::Major, "ids that were not asked for");
                     }
-                    return self.end_sync(&flow);
+                    Err(_) => {}
                 }
-                if full {
-                    let order = IdOrder {
-                        shard: Shard {
-                            shard,
-                            from: flow.from,
-                        },
-                        after: last,
-                    };
-                    self.ask_peer(id, &flow, PeerCall::Ids(order), rng);
-                } else {
-                    return self.next_items(id, flow, rng);
-                }
+                return self.end_sync(&flow);
             }
             (Step::Items, CheckedReply::Items { items, .. }) => {
                 self.take_healed(&flow, &items);
@@ -200,25 +199,33 @@ impl<R: Reader> Core<R> {
         self.ask_peer(id, flow, PeerCall::Digests(flow.from), rng);
     }
 
-    fn next_shard(&mut self, id: FlowId, mut flow: Sync, rng: &mut dyn CryptoRng) -> Option<Sync> {
-        let Some(shard) = flow.shards.pop() else {
-            return self.end_sync(&flow);
+    /// Asks for the next page of the shard at hand, or for the first of the next shard.
+    fn next_page(&mut self, id: FlowId, mut flow: Sync, rng: &mut dyn CryptoRng) -> Option<Sync> {
+        let listing = match flow.listing.take() {
+            Some(listing) => listing,
+            None => {
+                let Some((shard, count)) = flow.shards.pop() else {
+                    return self.end_sync(&flow);
+                };
+                let left = count.saturating_add(MAX_IDS as u64);
+                let after = None;
+                Listing { shard, after, left }
+            }
         };
-        flow.step = Step::Ids { shard };
-        let order = IdOrder {
-            shard: Shard {
-                shard,
-                from: flow.from,
-            },
-            after: None,
+        let shard = Shard {
+            shard: listing.shard,
+            from: flow.from,
         };
-        self.ask_peer(id, &flow, PeerCall::Ids(order), rng);
+        let after = listing.after;
+        flow.listing = Some(listing);
+        flow.step = Step::Ids;
+        self.ask_peer(id, &flow, PeerCall::Ids(IdOrder { shard, after }), rng);
         Some(flow)
     }
 
     fn next_items(&mut self, id: FlowId, mut flow: Sync, rng: &mut dyn CryptoRng) -> Option<Sync> {
         if flow.missing.is_empty() {
-            return self.next_shard(id, flow, rng);
+            return self.next_page(id, flow, rng);
         }
         // Blobs of the largest size: as many as one message holds.
         let take = flow.missing.len().min(15);
@@ -230,8 +237,22 @@ impl<R: Reader> Core<R> {
 
     /// Notes what the peer has and this node lacks, or has with a later stamp.
     fn note_missing(&mut self, flow: &mut Sync, keys: &[StampedKey]) -> Result<(), Problem> {
-        if !keys.is_sorted_by(|a, b| a.key < b.key) {
-            return Err(Problem::OutOfBounds);
+        let shards = self.view.params().map_or(1, |p| p.shards);
+        let listing = flow.listing.as_mut().ok_or(Problem::Internal)?;
+        // A peer could else keep this node listing for ever.
+        let left = listing.left.checked_sub(keys.len() as u64);
+        listing.left = left.ok_or(Problem::OutOfBounds)?;
+        let mut last = listing.after;
+        for key in keys.iter().map(|k| k.key) {
+            if last.is_some_and(|l| key <= l) || shard_of(&key.placement, shards) != listing.shard {
+                return Err(Problem::OutOfBounds);
+            }
+            last = Some(key);
+        }
+        if keys.len() == MAX_IDS {
+            listing.after = last;
+        } else {
+            flow.listing = None;
         }
         for stamped in keys {
             if !self.view.is_holder(&stamped.key.placement, &self.me.id()) {
@@ -328,11 +349,12 @@ impl<R: Reader> Core<R> {
     }
 }
 
-/// Shards in which two lists of digests differ.
-fn differing(ours: &[Digest], theirs: &[Digest]) -> Vec<u16> {
+/// Shards in which two lists of digests differ, with how many items they have there.
+fn differing(ours: &[Digest], theirs: &[Digest]) -> Vec<(u16, u64)> {
     let all: BTreeSet<u16> = ours.iter().chain(theirs).map(|d| d.shard).collect();
     let find = |list: &[Digest], shard| list.iter().find(|d| d.shard == shard).cloned();
     all.into_iter()
         .filter(|s| find(ours, *s) != find(theirs, *s))
+        .filter_map(|s| Some((s, find(theirs, s)?.count)))
         .collect()
 }

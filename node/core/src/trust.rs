@@ -9,7 +9,7 @@ use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::{NodeId, RecordId};
 use lapwing_protocol::peer::{Gossip, PeerCall};
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::trust::{Accepted, CheckedTrust, TrustKind};
+use lapwing_protocol::trust::{Accepted, CheckedTrust, TrustKind, waits};
 
 use crate::core::{Core, limits};
 use crate::effect::{Alarm, Effect, Severity, Topic};
@@ -17,6 +17,9 @@ use crate::flow::{STEP_MS, list};
 use crate::input::{CallTag, ClientTag};
 use crate::rows;
 use crate::store::Reader;
+
+/// Most refused records that are remembered.
+const MAX_REFUSED: usize = 4_096;
 
 impl<R: Reader> Core<R> {
     /// A client publishes a record.
@@ -38,7 +41,10 @@ impl<R: Reader> Core<R> {
         match self.view.accept(record, now) {
             Ok(Accepted::Known) => Ok((id, false)),
             Ok(Accepted::New { id, kind }) => {
-                self.keep_records();
+                // What it supersedes is swept out at the next tick: to look for it takes a pass over all.
+                self.put(rows::trust_key(&id), rows::versioned(&bytes));
+                self.stored_trust.insert(id, ());
+                self.sweep_trust = true;
                 if kind == TrustKind::Roster {
                     self.roster_changed();
                 }
@@ -66,7 +72,10 @@ impl<R: Reader> Core<R> {
     }
 
     /// Brings the stored records in step with the view: new ones in, superseded ones out.
-    fn keep_records(&mut self) {
+    pub(crate) fn keep_records(&mut self) {
+        if !std::mem::take(&mut self.sweep_trust) {
+            return;
+        }
         let records = self.view.records();
         let mut gone: BTreeSet<RecordId> =
             std::mem::take(&mut self.stored_trust).into_keys().collect();
@@ -96,14 +105,24 @@ impl<R: Reader> Core<R> {
         first: Result<CheckedTrust, Problem>,
         rest: Vec<Vec<u8>>,
     ) {
-        match first.and_then(|record| self.take_record(record)) {
+        let taken = first.and_then(|record| {
+            let id = record.id();
+            self.take_record(record).map_err(|problem| {
+                if !waits(problem) {
+                    self.refuse(id);
+                }
+                problem
+            })
+        });
+        match taken {
             Ok(_) => {}
-            Err(Problem::BadSignature | Problem::Malformed | Problem::BrokenChain) => {
+            // Old or known; or early, and then a comparison brings it again after what it needs.
+            Err(problem) if waits(problem) => {}
+            Err(Problem::BadSignature | Problem::Malformed | Problem::WrongSigner) => {
                 if let Some(peer) = from {
                     self.fault(peer, Severity::Minor, "a trust record that does not hold");
                 }
             }
-            // Old, known, or early: a comparison brings what was early again.
             Err(_) => {}
         }
         if !rest.is_empty() {
@@ -128,6 +147,14 @@ impl<R: Reader> Core<R> {
             call: PeerCall::TrustRecords(list(vec![id])),
             timeout_ms: STEP_MS,
         });
+    }
+
+    /// Does not fetch a record again that was refused for good.
+    fn refuse(&mut self, id: RecordId) {
+        if self.refused_trust.len() >= MAX_REFUSED {
+            self.refused_trust.clear();
+        }
+        self.refused_trust.insert(id);
     }
 
     pub(crate) fn knows_record(&self, id: &RecordId) -> bool {

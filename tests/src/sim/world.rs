@@ -133,7 +133,49 @@ impl World {
         Self::start_with(fixture, provider, seed, &view)
     }
 
+    /// A world of a fixture's nodes of which the last so many are not in the roster yet, and are down.
+    /// [`World::join_all`] brings them in.
+    ///
+    /// # Panics
+    /// Where the fixture has fewer nodes.
+    #[must_use]
+    pub fn with_absent(mut fixture: Fixture, seed: u64, absent: usize) -> Self {
+        let all = fixture.operators.clone();
+        fixture
+            .operators
+            .truncate(all.len().checked_sub(absent).expect("fewer than all"));
+        fixture.sign_roster();
+        let provider = fixture.certify(&[0]);
+        let view = fixture.view();
+        fixture.operators = all;
+        let mut world = Self::build(fixture, provider, seed);
+        for node in 0..world.len() - absent {
+            world.start_from(node, view.clone());
+        }
+        world.run(3_000);
+        world
+    }
+
+    /// Starts every node with the pinned federation alone, and signs a roster that has them all.
+    pub fn join_all(&mut self) -> Vec<u8> {
+        self.fixture.now = self.now();
+        let roster = self.fixture.sign_roster();
+        for node in 0..self.len() {
+            self.restart(node);
+        }
+        roster
+    }
+
     fn start_with(fixture: Fixture, provider: TestProvider, seed: u64, view: &TrustView) -> Self {
+        let mut world = Self::build(fixture, provider, seed);
+        for node in 0..world.len() {
+            world.start_from(node, view.clone());
+        }
+        world.run(3_000);
+        world
+    }
+
+    fn build(fixture: Fixture, provider: TestProvider, seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed ^ 0x5157_4c41);
         let nodes = fixture.nodes().map(|n| SimNode {
             id: n.id,
@@ -144,7 +186,7 @@ impl World {
             skew: i64::try_from(between(&mut rng, (0, 3_000))).unwrap_or(0) - 1_500,
         });
         let nodes: Vec<SimNode> = nodes.collect();
-        let mut world = World {
+        World {
             now: fixture.now.millis().plus_millis(60_000),
             fixture,
             provider,
@@ -159,12 +201,7 @@ impl World {
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
             caught: BTreeMap::new(),
-        };
-        for node in 0..world.len() {
-            world.start_from(node, view.clone());
         }
-        world.run(3_000);
-        world
     }
 
     /// How many nodes there are.

@@ -9,12 +9,13 @@ use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::{Answer, Challenges as ChallengeList, Claims};
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::{Verified, parse};
-use lapwing_protocol::id::{NodeId, RequestId};
+use lapwing_protocol::id::{ClaimId, NodeId, RequestId};
 use lapwing_protocol::item::{ItemBytes, ItemKind, MAX_ITEM};
 use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply, GrantOrder, PeerCall, PeerReply};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::{
     Admission, Challenge, ChallengeOrder, Claim as ClaimRecord, Claimed, QueueEntry, TicketGrant,
+    claim_id,
 };
 use rand_core::CryptoRng;
 
@@ -35,6 +36,7 @@ pub(crate) struct Challenges {
 /// A claim under way.
 pub(crate) struct Claim {
     tag: ClientTag,
+    id: ClaimId,
     claim: Verified<ClaimRecord>,
     need: usize,
     /// Holders that may still pick, nearest last.
@@ -121,6 +123,7 @@ impl<R: Reader> Core<R> {
         pickers.reverse();
         let flow = Claim {
             tag,
+            id: claim_id(claim.bytes()),
             claim,
             need: self.view.write_quorum(),
             pickers,
@@ -235,6 +238,9 @@ impl Claim {
                     let Ok(admission) = parse::<Admission>(&entry.admission) else {
                         continue;
                     };
+                    if admission.unverified().region != self.claim.region {
+                        continue;
+                    }
                     let request = admission.unverified().request;
                     if picked && !self.order.contains(&request) {
                         self.order.push(request);
@@ -246,6 +252,9 @@ impl Claim {
                         continue;
                     };
                     let said = grant.unverified();
+                    if said.claim != self.id {
+                        continue;
+                    }
                     self.grants
                         .entry(said.request)
                         .or_default()
