@@ -206,7 +206,7 @@ impl<R: Reader> Core<R> {
 
     fn holders_and_shard(&self, placement: &[u8; 32]) -> (Vec<NodeId>, u16) {
         let shards = self.view.params().map_or(1, |p| p.shards);
-        (self.view.holders(placement), shard_of(placement, shards))
+        (self.keepers(placement), shard_of(placement, shards))
     }
 
     /// Whether something was opened under an id here.

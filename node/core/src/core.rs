@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::input::{CallTag, ClientTag, Input, PeerTag};
 use crate::lottery::Lottery;
 use crate::queue::{Limits, QueueIndex};
+use crate::quorum::Before;
 use crate::store::{Batch, CommitId, Entry, Overlay, ReadError, Reader};
 use crate::sync::PeerState;
 
@@ -83,6 +84,7 @@ pub struct Core<R> {
     pub(crate) openers: BTreeMap<[u8; 32], Vec<RequestId>>,
     /// Rows in boxes that are open to all.
     pub(crate) boxes: BTreeMap<[u8; 32], usize>,
+    pub(crate) before: Option<Before>,
     pub(crate) stored_trust: BTreeMap<RecordId, ()>,
     /// Records that were refused for good.
     pub(crate) refused_trust: BTreeSet<RecordId>,
@@ -132,6 +134,7 @@ impl<R: Reader> Core<R> {
             claims: BTreeMap::new(),
             openers: BTreeMap::new(),
             boxes: BTreeMap::new(),
+            before: None,
             stored_trust: BTreeMap::new(),
             refused_trust: BTreeSet::new(),
             sweep_trust: true,

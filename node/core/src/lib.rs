@@ -15,6 +15,7 @@ mod input;
 mod lifecycle;
 pub mod lottery;
 pub mod queue;
+mod quorum;
 mod rows;
 mod serve;
 pub mod store;

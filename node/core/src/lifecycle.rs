@@ -65,6 +65,7 @@ impl<R: Reader> Core<R> {
         self.stored_trust = stored.into_iter().map(|id| (id, ())).collect();
         self.keep_records();
         self.queue.set_limits(limits(&self.view));
+        self.note_rosters();
         Ok(())
     }
 
@@ -254,7 +255,7 @@ impl<R: Reader> Core<R> {
     /// An item came by gossip: a holder that missed the push takes it; who waits for it is woken.
     pub(crate) fn gossiped(&mut self, from: NodeId, item: &CheckedItem) {
         let placement = item.placement();
-        if self.view.is_holder(&placement, &self.me.id()) {
+        if self.serves(&placement) {
             // What cannot be taken now comes by comparison, or was not to come.
             let _ = self.accept(item, How::Fresh);
             let _ = from;

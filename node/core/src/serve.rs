@@ -191,7 +191,7 @@ impl<R: Reader> Core<R> {
         let mut out = Vec::new();
         for key in keys
             .iter()
-            .filter(|k| self.view.is_holder(&k.placement, peer))
+            .filter(|k| self.keepers(&k.placement).contains(peer))
         {
             if let Some(value) = self.get(&rows::item_key(key))? {
                 let (head, body) = rows::parse_item(&value).ok_or(Problem::Internal)?;
@@ -231,7 +231,7 @@ impl<R: Reader> Core<R> {
         order: &ChallengeOrder,
         rng: &mut dyn CryptoRng,
     ) -> Result<Challenge, Problem> {
-        if !self.view.is_holder(order.region.as_bytes(), &self.me.id()) {
+        if !self.serves(order.region.as_bytes()) {
             return Err(Problem::NotHolder);
         }
         let now = self.time();
@@ -274,7 +274,7 @@ impl<R: Reader> Core<R> {
     ) -> Result<Vec<ItemBytes>, Problem> {
         let me = self.me.id();
         let now = self.time();
-        if !self.view.is_holder(claim.region.as_bytes(), &me) {
+        if !self.serves(claim.region.as_bytes()) {
             return Err(Problem::NotHolder);
         }
         let window = now.get() / CHALLENGE_WINDOW;
@@ -373,7 +373,7 @@ impl<R: Reader> Core<R> {
         let ticket = lock.ticket();
         let said = ticket.grant();
         let (region, request) = (said.region, said.request);
-        if !self.view.is_holder(region.as_bytes(), &me) {
+        if !self.serves(region.as_bytes()) {
             return Err(Problem::NotHolder);
         }
         // What the order brings as proof is kept like what other holders bring.

@@ -255,7 +255,7 @@ impl<R: Reader> Core<R> {
             flow.listing = None;
         }
         for stamped in keys {
-            if !self.view.is_holder(&stamped.key.placement, &self.me.id()) {
+            if !self.keepers(&stamped.key.placement).contains(&self.me.id()) {
                 continue;
             }
             let row = self.get(&rows::item_key(&stamped.key))?;
@@ -326,8 +326,8 @@ impl<R: Reader> Core<R> {
                 else {
                     continue;
                 };
-                let both = self.view.is_holder(&key.placement, peer)
-                    && self.view.is_holder(&key.placement, &self.me.id());
+                let keepers = self.keepers(&key.placement);
+                let both = keepers.contains(peer) && keepers.contains(&self.me.id());
                 if both && head.expires >= order.shard.from {
                     out.push(StampedKey {
                         key,

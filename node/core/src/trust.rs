@@ -92,6 +92,7 @@ impl<R: Reader> Core<R> {
 
     fn roster_changed(&mut self) {
         self.queue.set_limits(limits(&self.view));
+        self.note_rosters();
         if let Err(problem) = self.recount() {
             debug_assert!(problem == Problem::Internal);
             self.alarm(Alarm::DamagedRow { space: rows::ITEM });

@@ -12,13 +12,14 @@ use rand_core::CryptoRng;
 use super::{Flow, Got, list, worst};
 use crate::core::Core;
 use crate::input::ClientTag;
+use crate::quorum::Quorum;
 use crate::store::Reader;
 
 /// A lock being taken.
 pub(crate) struct Lock {
     tag: ClientTag,
     lock: LockId,
-    need: usize,
+    quorum: Quorum,
     outstanding: usize,
     grants: Vec<Bytes<640>>,
     problems: Vec<Problem>,
@@ -32,11 +33,13 @@ impl<R: Reader> Core<R> {
         order: &LockOrder,
         rng: &mut dyn CryptoRng,
     ) {
-        let holders = self.view.holders(lock.ticket().grant().region.as_bytes());
+        // Of both rosters' holders: else two locks could be held, one by each.
+        let quorum = self.write_quorum(lock.ticket().grant().region.as_bytes());
+        let holders = quorum.nodes();
         let flow = self.start(Flow::Lock(Lock {
             tag,
             lock: lock.accept().lock(),
-            need: self.view.write_quorum(),
+            quorum,
             outstanding: holders.len(),
             grants: Vec::new(),
             problems: Vec::new(),
@@ -67,10 +70,13 @@ impl<R: Reader> Core<R> {
             other => Err(other.problem().unwrap_or(Problem::Malformed)),
         };
         match grant.and_then(|g| Bytes::try_from(g).map_err(|_| Problem::Malformed)) {
-            Ok(grant) => flow.grants.push(grant),
+            Ok(grant) => {
+                flow.quorum.count(from);
+                flow.grants.push(grant);
+            }
             Err(problem) => flow.problems.push(problem),
         }
-        if flow.grants.len() >= flow.need {
+        if flow.quorum.met() {
             self.answer(
                 flow.tag,
                 Ok(Answer::Locks(Locks {

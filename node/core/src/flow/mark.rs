@@ -14,17 +14,16 @@ use rand_core::CryptoRng;
 use super::{Flow, Got, list};
 use crate::core::Core;
 use crate::input::ClientTag;
+use crate::quorum::Quorum;
 use crate::store::Reader;
 
 /// A read of marks under way.
 pub(crate) struct Marks {
     tag: ClientTag,
-    need: usize,
     outstanding: usize,
     asked: BTreeMap<NodeId, Vec<MailboxId>>,
-    answers: BTreeMap<MailboxId, usize>,
+    answers: BTreeMap<MailboxId, Quorum>,
     best: BTreeMap<MailboxId, (u64, MarkValue, Vec<u8>)>,
-    ids: Vec<MailboxId>,
 }
 
 impl<R: Reader> Core<R> {
@@ -38,19 +37,20 @@ impl<R: Reader> Core<R> {
         ids.dedup();
         ids.truncate(MAX_MARKS);
         let mut asked: BTreeMap<NodeId, Vec<MailboxId>> = BTreeMap::new();
+        let mut answers = BTreeMap::new();
         for id in &ids {
-            for holder in self.view.holders(id.as_bytes()) {
+            let quorum = self.read_quorum(id.as_bytes());
+            for holder in quorum.nodes() {
                 asked.entry(holder).or_default().push(*id);
             }
+            answers.insert(*id, quorum);
         }
         let marks = Marks {
             tag,
-            need: self.view.read_quorum(),
             outstanding: asked.len(),
             asked: asked.clone(),
-            answers: BTreeMap::new(),
+            answers,
             best: BTreeMap::new(),
-            ids,
         };
         if asked.is_empty() {
             return self.answer(
@@ -78,7 +78,9 @@ impl<R: Reader> Core<R> {
         marks.outstanding = marks.outstanding.saturating_sub(1);
         if let Ok((items, _)) = got.items() {
             for id in marks.asked.remove(&from).unwrap_or_default() {
-                *marks.answers.entry(id).or_default() += 1;
+                if let Some(quorum) = marks.answers.get_mut(&id) {
+                    quorum.count(from);
+                }
             }
             for item in items {
                 let Ok(state) = parse::<MarkState>(&item.body) else {
@@ -97,10 +99,7 @@ impl<R: Reader> Core<R> {
                 }
             }
         }
-        let done = marks
-            .ids
-            .iter()
-            .all(|id| marks.answers.get(id).is_some_and(|n| *n >= marks.need));
+        let done = marks.answers.values().all(Quorum::met);
         if !done && marks.outstanding > 0 {
             return Some(marks);
         }

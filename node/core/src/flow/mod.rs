@@ -269,7 +269,7 @@ impl<R: Reader> Core<R> {
         };
         let next = match flow {
             Flow::Put(f) => self.step_put(id, f, from, what, got, rng).map(Flow::Put),
-            Flow::Read(f) => self.step_read(f, got, rng).map(Flow::Read),
+            Flow::Read(f) => self.step_read(f, from, got, rng).map(Flow::Read),
             Flow::Marks(f) => self.step_marks(f, from, got).map(Flow::Marks),
             Flow::Open(f) => Some(Flow::Open(f)),
             Flow::Spend(f) => Some(Flow::Spend(f)),

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::digest::shard_of;
 use crate::effect::{Effect, Topic};
 use crate::input::ClientTag;
+use crate::quorum::Quorum;
 use crate::store::Reader;
 use lapwing_protocol::client::Answer;
 
@@ -31,7 +32,7 @@ const OPENED: u16 = 1;
 /// A put under way.
 pub(crate) struct Put {
     item: CheckedItem,
-    need: usize,
+    quorum: Quorum,
     outstanding: usize,
     acks: Vec<Ack>,
     problems: Vec<Problem>,
@@ -50,10 +51,11 @@ pub(crate) struct Spent {
 impl<R: Reader> Core<R> {
     /// Brings an item to its holders.
     pub(crate) fn start_put(&mut self, item: CheckedItem, then: Then, rng: &mut dyn CryptoRng) {
-        let holders = self.view.holders(&item.placement());
+        let quorum = self.write_quorum(&item.placement());
+        let holders = quorum.nodes();
         let id = self.next_id();
         let put = Put {
-            need: self.view.write_quorum(),
+            quorum,
             outstanding: holders.len(),
             item: item.clone(),
             acks: Vec::new(),
@@ -95,7 +97,10 @@ impl<R: Reader> Core<R> {
                 .and_then(|mut r| r.pop().ok_or(Problem::Malformed))
                 .and_then(|r| r)
             {
-                Ok(ack) => put.acks.push(ack),
+                Ok(ack) => {
+                    put.quorum.count(from);
+                    put.acks.push(ack);
+                }
                 Err(problem) => {
                     if problem == Problem::NotOpened || problem == Problem::UnknownRequest {
                         put.unopened.push(from);
@@ -104,7 +109,7 @@ impl<R: Reader> Core<R> {
                 }
             }
         }
-        if put.acks.len() >= put.need {
+        if put.quorum.met() {
             let acks = list(std::mem::take(&mut put.acks));
             let receipt = Receipt {
                 item: put.item.id(),
@@ -120,7 +125,7 @@ impl<R: Reader> Core<R> {
         {
             // A holder that missed the opening learns it from one that has it.
             put.asked_opening = true;
-            let others = self.view.holders(&put.item.placement());
+            let others = put.quorum.nodes();
             for holder in others.into_iter().filter(|h| !put.unopened.contains(h)) {
                 put.outstanding += 1;
                 let key = put.item.key();

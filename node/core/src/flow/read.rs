@@ -6,7 +6,7 @@ use lapwing_protocol::bounded::{Bytes, List};
 use lapwing_protocol::client::Answer;
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::{Verified, parse};
-use lapwing_protocol::id::ItemId;
+use lapwing_protocol::id::{ItemId, NodeId};
 use lapwing_protocol::item::{ItemBytes, ItemKind, item_id};
 use lapwing_protocol::mailbox::{
     BlobWrite, Deletion, Entry, MAX_BLOB_WRITE, Mailbox, Page, ReadProof, WriteAuth,
@@ -18,6 +18,7 @@ use rand_core::CryptoRng;
 use super::{Flow, Got, worst};
 use crate::core::Core;
 use crate::input::ClientTag;
+use crate::quorum::Quorum;
 use crate::rows;
 use crate::store::{ReadError, Reader, prefix_end};
 
@@ -30,10 +31,9 @@ const PAGE_BYTES: usize = 1024 * 1024;
 pub(crate) struct Read {
     tag: ClientTag,
     proof: Verified<ReadProof>,
-    need: usize,
+    quorum: Quorum,
     outstanding: usize,
     replies: Vec<(Vec<ItemBytes>, bool)>,
-    unopened: usize,
     problems: Vec<Problem>,
 }
 
@@ -45,14 +45,14 @@ impl<R: Reader> Core<R> {
         after: Option<u32>,
         rng: &mut dyn CryptoRng,
     ) {
-        let holders = self.view.holders(proof.mailbox.id().as_bytes());
+        let quorum = self.read_quorum(proof.mailbox.id().as_bytes());
+        let holders = quorum.nodes();
         let read = Read {
             tag,
             proof: proof.clone(),
-            need: self.view.read_quorum(),
+            quorum,
             outstanding: holders.len(),
             replies: Vec::new(),
-            unopened: 0,
             problems: Vec::new(),
         };
         let Ok(bytes) = Bytes::try_from(proof.bytes().to_vec()) else {
@@ -74,17 +74,21 @@ impl<R: Reader> Core<R> {
     pub(super) fn step_read(
         &mut self,
         mut read: Read,
+        from: NodeId,
         got: Got,
         rng: &mut dyn CryptoRng,
     ) -> Option<Read> {
         read.outstanding = read.outstanding.saturating_sub(1);
         match got.items() {
-            Ok(reply) => read.replies.push(reply),
+            Ok(reply) => {
+                read.quorum.count(from);
+                read.replies.push(reply);
+            }
             // "Not here" is an answer too, and wants the same quorum.
-            Err(Problem::NotOpened) => read.unopened += 1,
+            Err(Problem::NotOpened) => read.quorum.count(from),
             Err(problem) => read.problems.push(problem),
         }
-        if read.replies.len() + read.unopened >= read.need {
+        if read.quorum.met() {
             let page = if read.replies.is_empty() {
                 Err(Problem::NotOpened)
             } else {
