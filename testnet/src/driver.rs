@@ -4,14 +4,13 @@
 //! One task a role. Whoever plays the person talks to it through a [`Handle`].
 
 pub(crate) mod feed;
+mod file;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -368,7 +367,7 @@ impl<R: Role> Driver<R> {
             return Ok(());
         }
         let path = &self.options.file;
-        write_whole(path, &state).map_err(|source| DriverError::Store {
+        file::write_whole(path, &state).map_err(|source| DriverError::Store {
             path: path.clone(),
             source,
         })?;
@@ -376,19 +375,6 @@ impl<R: Role> Driver<R> {
         self.stored.extend_from_slice(&state);
         Ok(())
     }
-}
-
-/// Replaces a file that only its owner reads: the old bytes or the new ones, never a part.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    fs::rename(&new, path)
 }
 
 /// The places of a run, beginning with the `first`th.
@@ -418,20 +404,5 @@ mod tests {
         for body in [&b"{}"[..], b"", b"{\"code\":\"slow_body\"}", b"\xff"] {
             assert_eq!(refusal(body), Failure::Unreachable);
         }
-    }
-
-    #[test]
-    fn state_is_replaced_whole_and_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("role");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

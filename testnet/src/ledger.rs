@@ -115,10 +115,10 @@ fn enter(entries: &mut Entries, call: &Call, answer: &Answer) -> Option<()> {
                 .admissions
                 .insert(call.body().to_vec(), admission.clone());
         }
-        (CallKind::Publish, Answer::Published(id)) => {
-            if !entries.records.iter().any(|(known, _)| known == id) {
-                entries.records.push((*id, call.body().to_vec()));
-            }
+        (CallKind::Publish, Answer::Published(id))
+            if entries.records.iter().all(|(known, _)| known != id) =>
+        {
+            entries.records.push((*id, call.body().to_vec()));
         }
         _ => {}
     }

@@ -1,28 +1,31 @@
 //! One node as a process of its own: made by `lapwing init`, run by `lapwing run`, asked by its sockets,
 //! stopped as an operator would or killed as a power cut would.
 
+mod error;
+mod keys;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use lapwing_protocol::id::{NodeId, to_hex};
-use lapwing_protocol::key::{SigningKey, VerifyingKey};
+use lapwing_protocol::id::NodeId;
+use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::placement::peer_id_bytes;
 use rand_chacha::ChaCha20Rng;
-use rand_core::Rng;
 use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
-use zeroize::Zeroizing;
 
+pub use error::NodeError;
+
+use self::keys::{base58, write_keys};
 use crate::cleanup::{RunDir, signal};
-use crate::http::{Ask, Client, HttpError, ask_socket};
+use crate::http::{Ask, Client, ask_socket};
 
 /// How long a node may take from its start until it is ready.
 const READY: Duration = Duration::from_secs(30);
@@ -34,89 +37,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const MAX_STATUS: usize = 16 << 20;
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 8;
-
-/// Why a node does not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// The node binary is not there or does not start.
-    #[error("cannot run {}: {source}; build it with `cargo build -p lapwing`, or name it in LAPWING_BIN", binary.display())]
-    Binary {
-        /// Where it should be.
-        binary: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// `lapwing init` failed.
-    #[error("`lapwing init` for {name} failed: {why}")]
-    Init {
-        /// The node.
-        name: String,
-        /// What it wrote.
-        why: String,
-    },
-    /// A file of the node cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// The node ended although nobody stopped it.
-    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
-    Ended {
-        /// The node.
-        name: String,
-        /// How.
-        status: ExitStatus,
-        /// The end of its log.
-        log: String,
-    },
-    /// The node is not ready in time.
-    #[error("{name} is not ready after {} s; the end of its log:\n{log}", READY.as_secs())]
-    NotReady {
-        /// The node.
-        name: String,
-        /// The end of its log.
-        log: String,
-    },
-    /// The node does not run.
-    #[error("{name} does not run")]
-    NotRunning {
-        /// The node.
-        name: String,
-    },
-    /// The node did not stop and was killed.
-    #[error("{name} did not stop within {} s and was killed", STOP.as_secs())]
-    NotStopped {
-        /// The node.
-        name: String,
-    },
-    /// The operating system refuses a signal or wait.
-    #[error("{name}: {source}")]
-    Process {
-        /// The node.
-        name: String,
-        /// What it says.
-        source: io::Error,
-    },
-    /// The admin socket does not answer, or not with a status.
-    #[error("{name} does not say how it is: {source}")]
-    Silent {
-        /// The node.
-        name: String,
-        /// Why.
-        source: HttpError,
-    },
-    /// The admin socket's answer is none.
-    #[error("{name}'s status cannot be read: {source}")]
-    BadStatus {
-        /// The node.
-        name: String,
-        /// Why.
-        source: serde_json::Error,
-    },
-}
 
 /// Loopback ports that nobody uses now, all different.
 ///
@@ -470,76 +390,9 @@ fn multiaddress(at: SocketAddr) -> String {
     format!("/ip4/{}/tcp/{}", at.ip(), at.port())
 }
 
-/// Writes a node's key file as one restores it from a copy, and gives the public halves.
-fn write_keys(path: &Path, rng: &mut ChaCha20Rng) -> Result<(NodeId, VerifyingKey), NodeError> {
-    let mut draw = || {
-        let mut bytes = Zeroizing::new([0; 32]);
-        rng.fill_bytes(bytes.as_mut_slice());
-        bytes
-    };
-    let (peer, signing, secret) = (draw(), draw(), draw());
-    let text = Zeroizing::new(format!(
-        "version = 1\npeer = \"{}\"\nsigning = \"{}\"\nsecret = \"{}\"\n",
-        to_hex(&peer),
-        to_hex(&signing),
-        to_hex(&secret)
-    ));
-    let failed = |source| NodeError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))
-        .map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    let id = NodeId::from_bytes(*SigningKey::from_seed(&peer).verifying_key().as_bytes());
-    Ok((id, SigningKey::from_seed(&signing).verifying_key()))
-}
-
-/// Base58 in Bitcoin's alphabet, as peer ids are written.
-fn base58(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    let mut digits: Vec<u8> = Vec::new();
-    for byte in bytes {
-        let mut carry = u32::from(*byte);
-        for digit in &mut digits {
-            carry += u32::from(*digit) << 8;
-            // Below 58, so that it fits.
-            *digit = (carry % 58) as u8;
-            carry /= 58;
-        }
-        while carry > 0 {
-            digits.push((carry % 58) as u8);
-            carry /= 58;
-        }
-    }
-    let zeros = bytes.iter().take_while(|b| **b == 0).count();
-    let digits = std::iter::repeat_n(0, zeros).chain(digits.into_iter().rev());
-    digits
-        .filter_map(|d| ALPHABET.get(usize::from(d)).map(|c| char::from(*c)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn peer_ids_are_written_as_libp2p_does() {
-        // From the specification of base58 (draft-msporny-base58), and the peer id of an Ed25519 key of
-        // which libp2p's begin "12D3KooW".
-        assert_eq!(base58(b"Hello World!"), "2NEpo7TZRRrLZSi2U");
-        assert_eq!(base58(&[0, 0, 0x28, 0x7f, 0xb4, 0xcd]), "11233QC4");
-        let key = SigningKey::from_seed(&[7; 32]).verifying_key();
-        let text = base58(&peer_id_bytes(&NodeId::from_bytes(*key.as_bytes())));
-        assert!(text.starts_with("12D3KooW") && text.len() == 52, "{text}");
-    }
 
     #[test]
     fn ports_are_free_and_different() {
