@@ -88,7 +88,7 @@ fn open_offers_are_bounded_and_lapsed_tickets_come_back() {
         for tickets in held.values() {
             w.call(1, &tickets[0].offer(1, until)).unwrap();
         }
-        w.run(400_000);
+        w.sleep(400_000);
         assert_eq!(
             w.call(2, &held[&placed[0].1.id][1].offer(1, until)),
             Err(Problem::TicketLapsed)
@@ -98,12 +98,12 @@ fn open_offers_are_bounded_and_lapsed_tickets_come_back() {
         for ticket in &back {
             w.call(3, &ticket.offer(2, until)).unwrap();
         }
-        w.run(400_000);
+        w.sleep(400_000);
         assert!(
             claim_once(&mut w, 4, 20).is_empty(),
             "spent tickets do not lapse"
         );
-        w.run(3_700_000);
+        w.sleep(3_700_000);
         let mut w2 = w;
         w2.fixture.now = w2.now();
         assert_eq!(claim_once(&mut w2, 4, 20).len(), 3, "offers end");
@@ -239,7 +239,7 @@ fn claims_hold_only_with_a_quorum() {
     w.heal();
     w.run(1_000);
     assert_eq!(w.call(0, &short).map(|_| ()), Err(Problem::ChallengeFailed));
-    w.run(400_000);
+    w.sleep(400_000);
     let (stale, _) = w.claim_call(0, 2, &challenges);
     assert_eq!(
         w.call(0, &stale).map(|_| ()),
