@@ -21,6 +21,9 @@ use crate::store::Reader;
 /// Most refused records that are remembered.
 const MAX_REFUSED: usize = 4_096;
 
+/// How soon peers are compared with after a record came before what it needs, in milliseconds.
+const EARLY_MS: u64 = 400;
+
 impl<R: Reader> Core<R> {
     /// A client publishes a record.
     pub(crate) fn publish(&mut self, tag: ClientTag, record: CheckedTrust) {
@@ -117,8 +120,10 @@ impl<R: Reader> Core<R> {
         });
         match taken {
             Ok(_) => {}
-            // Old or known; or early, and then a comparison brings it again after what it needs.
-            Err(problem) if waits(problem) => {}
+            // Early: a comparison soon brings it again, after what it needs.
+            Err(problem) if waits(problem) => {
+                self.next_sync = self.next_sync.min(self.now.plus_millis(EARLY_MS));
+            }
             Err(Problem::BadSignature | Problem::Malformed | Problem::WrongSigner) => {
                 if let Some(peer) = from {
                     self.fault(peer, Severity::Minor, "a trust record that does not hold");
