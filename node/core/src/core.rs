@@ -93,6 +93,8 @@ pub struct Core<R> {
     pub(crate) numbers: Numbers,
     pub(crate) next_expiry: Millis,
     pub(crate) next_sync: Millis,
+    /// When a record that came too early may bring the next comparison forward.
+    pub(crate) next_early: Millis,
     next_commit: u64,
     next_id: u64,
     waiting: BTreeMap<CommitId, Vec<After>>,
@@ -141,6 +143,7 @@ impl<R: Reader> Core<R> {
             numbers: Numbers::default(),
             next_expiry: now,
             next_sync: now,
+            next_early: now,
             next_commit: 1,
             next_id: 1,
             waiting: BTreeMap::new(),

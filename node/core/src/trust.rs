@@ -23,6 +23,8 @@ const MAX_REFUSED: usize = 4_096;
 
 /// How soon peers are compared with after a record came before what it needs, in milliseconds.
 const EARLY_MS: u64 = 400;
+/// Not more often than this, for a record may wait for something that never comes.
+const EARLY_PAUSE_MS: u64 = 2_000;
 
 impl<R: Reader> Core<R> {
     /// A client publishes a record.
@@ -122,7 +124,10 @@ impl<R: Reader> Core<R> {
             Ok(_) => {}
             // Early: a comparison soon brings it again, after what it needs.
             Err(problem) if waits(problem) => {
-                self.next_sync = self.next_sync.min(self.now.plus_millis(EARLY_MS));
+                if self.now >= self.next_early {
+                    self.next_early = self.now.plus_millis(EARLY_PAUSE_MS);
+                    self.next_sync = self.next_sync.min(self.now.plus_millis(EARLY_MS));
+                }
             }
             Err(Problem::BadSignature | Problem::Malformed | Problem::WrongSigner) => {
                 if let Some(peer) = from {
