@@ -2,9 +2,10 @@
 //! uses. Relative paths are relative to the file that names them.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use lapwing_api::Origins;
 use lapwing_net::Multiaddr;
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::federation::Federation;
@@ -64,6 +65,9 @@ struct RawApi {
     listen: String,
     max_connections: Option<usize>,
     rate_per_second: Option<u32>,
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    cors_origins: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -125,6 +129,8 @@ pub(crate) struct Config {
     pub(crate) api_listen: SocketAddr,
     pub(crate) max_connections: Option<usize>,
     pub(crate) rate_per_second: Option<u32>,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) cors_origins: Origins,
     pub(crate) admin_socket: PathBuf,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LogLevel,
@@ -262,13 +268,43 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
         api_listen,
         max_connections: raw.api.max_connections,
         rate_per_second: raw.api.rate_per_second,
+        trusted_proxies: raw
+            .api
+            .trusted_proxies
+            .iter()
+            .map(|text| proxy(text).map_err(|what| field("api.trusted_proxies", what)))
+            .collect::<Result<_, _>>()?,
+        cors_origins: origins(raw.api.cors_origins.as_deref())
+            .map_err(|what| field("api.cors_origins", what))?,
         log_format: raw.log.format,
         log_level: raw.log.level,
         cache_bytes: cache_mib * 1024 * 1024,
     })
 }
 
-/// Loads and validates a federation file.
+fn proxy(text: &str) -> Result<IpAddr, String> {
+    text.parse::<IpAddr>()
+        // As the API compares them: an IPv4 address is one, however it is written.
+        .map(|address| address.to_canonical())
+        .map_err(|_| format!("has `{text}`: write the proxy's IP address, such as 127.0.0.1"))
+}
+
+/// Any origin where the field is absent or is `["*"]`.
+fn origins(list: Option<&[String]>) -> Result<Origins, String> {
+    let list = match list {
+        None => return Ok(Origins::Any),
+        Some([any]) if any == "*" => return Ok(Origins::Any),
+        Some(list) => list,
+    };
+    let only = list.iter().map(|text| {
+        text.parse().map_err(|e| {
+            format!("has `{text}` ({e}): write https://app.example.org, or [\"*\"] for all")
+        })
+    });
+    only.collect::<Result<_, _>>().map(Origins::Only)
+}
+
+/// Loads and validates a federation file, with the roster that it names.
 pub(crate) fn load_federation(path: &Path) -> Result<FederationFile, ConfigError> {
     let raw: RawFederation = parse(path, &read(path)?)?;
     let field = |field, what: String| ConfigError::Field {
@@ -366,6 +402,18 @@ mod tests {
             (
                 "[api]\nlisten = \"127.0.0.1:0\"\n[net]\nlisten = [\"127.0.0.1:1\"]\n",
                 "`net.listen` has `127.0.0.1:1`, which is no multiaddress",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"::1\", \"10.0.0.0/8\"]\n",
+                "`api.trusted_proxies` has `10.0.0.0/8`: write the proxy's IP address",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\ncors_origins = [\"https://a.example/\"]\n",
+                "`api.cors_origins` has `https://a.example/`",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"::ffff:10.0.0.1\"]\ncors_origins = [\"*\"]\n",
+                "",
             ),
             ("", "missing field `api`"),
         ];

@@ -171,6 +171,8 @@ async fn bind_api(config: &Config) -> anyhow::Result<TcpListener> {
 fn api_config(config: &Config) -> ApiConfig {
     let mut api = ApiConfig {
         listen: config.api_listen,
+        trusted_proxies: config.trusted_proxies.clone(),
+        cors_origins: config.cors_origins.clone(),
         ..ApiConfig::default()
     };
     if let Some(max) = config.max_connections {

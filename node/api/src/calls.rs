@@ -22,7 +22,7 @@ use crate::rate::Network;
 use crate::router::{Shell, closed};
 
 /// Longest wait of a long poll, in seconds.
-const MAX_WAIT: u32 = 30;
+pub(crate) const MAX_WAIT: u32 = 30;
 
 /// After a change, the holders may have the item a moment later than this node heard of it.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
@@ -214,7 +214,7 @@ pub(crate) const EXPENSIVE: u32 = 40;
 
 /// What a call costs: see [`crate::Rate`]. Expensive is what makes the node sign, open or count
 /// something, or look through a queue.
-fn price(kind: CallKind) -> u32 {
+pub(crate) fn price(kind: CallKind) -> u32 {
     match kind {
         CallKind::Read
         | CallKind::ReadMarks

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::origins::Origins;
+
 /// Limits and addresses of the public API.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -10,6 +12,8 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// Proxies whose `X-Forwarded-For` is believed. For all other peers the header is ignored.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Pages that may call the API from a browser.
+    pub cors_origins: Origins,
     /// Most connections.
     pub max_connections: usize,
     /// Most connections of one network (/24 or /48); trusted proxies are exempt.
@@ -57,6 +61,7 @@ impl Default for ApiConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),
             trusted_proxies: Vec::new(),
+            cors_origins: Origins::Any,
             max_connections: 4096,
             max_network_connections: 512,
             max_calls: 1024,

@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     WrongType,
     /// The body took too long.
     SlowBody,
+    /// The client needs a version of the API that this node does not speak.
+    WrongVersion,
 }
 
 impl From<Problem> for Refusal {
@@ -47,18 +49,26 @@ struct Details<'a> {
 }
 
 impl Refusal {
+    /// Those that exist over HTTP only.
+    pub(crate) const OF_HTTP: [Self; 4] = [
+        Self::WrongMethod,
+        Self::WrongType,
+        Self::SlowBody,
+        Self::WrongVersion,
+    ];
+
     /// The problem of the protocol that this is, if any.
     fn problem(self) -> Option<Problem> {
         match self {
             Self::Problem(p) => Some(p),
             Self::Limited { .. } => Some(Problem::RateLimited),
             Self::NotReady(_) => Some(Problem::NotReady),
-            Self::WrongMethod | Self::WrongType | Self::SlowBody => None,
+            Self::WrongMethod | Self::WrongType | Self::SlowBody | Self::WrongVersion => None,
         }
     }
 
     /// Code, status, message.
-    fn row(self) -> (&'static str, u16, &'static str) {
+    pub(crate) fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::WrongMethod => (
                 "wrong_method",
@@ -71,6 +81,11 @@ impl Refusal {
                 "The body must be of the media type that this call takes, and not compressed.",
             ),
             Self::SlowBody => ("slow_body", 408, "The body took too long to arrive."),
+            Self::WrongVersion => (
+                "wrong_version",
+                406,
+                "This node does not speak the API version that the request needs.",
+            ),
             other => {
                 let p = other.problem().unwrap_or(Problem::Internal);
                 (p.text(), p.status(), p.message())
@@ -79,7 +94,7 @@ impl Refusal {
     }
 
     /// Seconds after which to try again, where that can help.
-    fn retry_after(self) -> Option<u32> {
+    pub(crate) fn retry_after(self) -> Option<u32> {
         if let Self::Limited { after } = self {
             return Some(after);
         }
@@ -163,7 +178,7 @@ mod tests {
             rows.push((code.to_string(), refusal));
         }
         assert!(rows.len() >= 43);
-        for refusal in [Refusal::WrongMethod, Refusal::WrongType, Refusal::SlowBody] {
+        for refusal in Refusal::OF_HTTP {
             rows.push(("–".to_owned(), refusal));
         }
         for (code, refusal) in &rows {

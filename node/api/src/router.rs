@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{MethodRouter, get, post};
-use lapwing_protocol::client::CallKind;
+use axum::routing::{MethodRouter, on};
 use lapwing_protocol::problem::Problem;
 use tokio::sync::watch;
 
 use crate::config::ApiConfig;
+use crate::document::Documents;
+use crate::endpoint::Endpoint;
 use crate::limits::Gauge;
 use crate::node::Node;
 use crate::problem::{Refusal, wrong_method};
 use crate::rate::Rates;
 use crate::trust::Snapshots;
 use crate::watch::Watches;
-use crate::{calls, health, trust};
+use crate::{calls, document, health, trust};
 
 /// Most records that are checked at once for publishing: they take whole milliseconds.
 const MAX_PUBLISHING: usize = 2;
@@ -38,6 +39,7 @@ pub(crate) struct Shell<N> {
     pub(crate) rates: Rates,
     pub(crate) watches: Watches,
     pub(crate) snapshots: Snapshots,
+    pub(crate) documents: Documents,
     /// Turns true when the node shuts down.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -55,33 +57,18 @@ impl<N: Node> Shell<N> {
             rates: Rates::new(config.rate, config.max_networks),
             watches: Watches::new(config.max_watches),
             snapshots: Snapshots::default(),
+            documents: Documents::default(),
             closing,
             config,
         }
     }
 }
 
-/// The public API.
+/// The public API: every endpoint, and nothing else.
 pub(crate) fn router<N: Node>(shell: Arc<Shell<N>>) -> Router {
-    let mut router = Router::new()
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready::<N>))
-        .route("/v1/node", get(trust::node::<N>))
-        .route("/v1/trust/all", get(trust::all::<N>))
-        .route("/v1/trust/records/{id}", get(trust::record::<N>))
-        .route("/v1/trust/{kind}", get(trust::latest_of_federation::<N>))
-        .route(
-            "/v1/trust/{kind}/{mediator}",
-            get(trust::latest_of_mediator::<N>),
-        )
-        .route("/v1/watches", post(crate::watch::open::<N>))
-        .route("/v1/watches/{token}/events", get(crate::watch::events::<N>));
-    for kind in CallKind::ALL {
-        let mut method = call(&shell, kind);
-        if kind == CallKind::Publish {
-            method = method.get(trust::index::<N>);
-        }
-        router = router.route(kind.path(), method);
+    let mut router = Router::new();
+    for endpoint in Endpoint::all() {
+        router = router.route(endpoint.path(), handler(&shell, endpoint));
     }
     router
         .method_not_allowed_fallback(wrong_method)
@@ -89,9 +76,29 @@ pub(crate) fn router<N: Node>(shell: Arc<Shell<N>>) -> Router {
         .with_state(shell)
 }
 
-fn call<N: Node>(shell: &Arc<Shell<N>>, kind: CallKind) -> MethodRouter<Arc<Shell<N>>> {
-    let shell = shell.clone();
-    post(move |request: Request| calls::call(shell.clone(), kind, request))
+/// What answers at an endpoint.
+fn handler<N: Node>(shell: &Arc<Shell<N>>, endpoint: Endpoint) -> MethodRouter<Arc<Shell<N>>> {
+    let method = endpoint.method().filter();
+    match endpoint {
+        Endpoint::Live => on(method, health::live),
+        Endpoint::Ready => on(method, health::ready::<N>),
+        Endpoint::Node => on(method, trust::node::<N>),
+        Endpoint::TrustIndex => on(method, trust::index::<N>),
+        Endpoint::TrustAll => on(method, trust::all::<N>),
+        Endpoint::TrustRecord => on(method, trust::record::<N>),
+        Endpoint::TrustRoster => on(method, trust::roster::<N>),
+        Endpoint::TrustOfMediator => on(method, trust::latest_of_mediator::<N>),
+        Endpoint::OpenWatch => on(method, crate::watch::open::<N>),
+        Endpoint::WatchEvents => on(method, crate::watch::events::<N>),
+        Endpoint::Document => on(method, document::json::<N>),
+        Endpoint::Page => on(method, document::read::<N>),
+        Endpoint::Call(kind) => {
+            let shell = shell.clone();
+            on(method, move |request: Request| {
+                calls::call(shell.clone(), kind, request)
+            })
+        }
+    }
 }
 
 /// Waits until the node shuts down.

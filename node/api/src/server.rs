@@ -9,12 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::http::{HeaderValue, Request};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -30,9 +26,11 @@ use tracing::{debug, warn};
 use crate::config::{ApiConfig, ConfigError};
 use crate::limits::{Gauge, Hold};
 use crate::node::{Event, Node};
+use crate::origins::{self, Origins};
 use crate::rate::{Connected, Connections, Network, client_address};
 use crate::router::{Shell, closed, router};
 use crate::stall::Stall;
+use crate::version;
 
 /// Pause after the operating system refused to accept, as it does when it is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -153,7 +151,7 @@ impl<N: Node> Server<N> {
             });
             request.extensions_mut().insert(network);
             let router = self.router.clone();
-            handle(router, request)
+            handle(router, &config.cors_origins, request)
         });
         let mut connection = pin!(
             http1::Builder::new()
@@ -177,12 +175,21 @@ impl<N: Node> Server<N> {
     }
 }
 
-/// Answers one request, and lets pages of any origin read the answer: the API is public and knows no
-/// cookies.
-async fn handle(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+/// Answers one request; under `/v1/` it says which version of the API it speaks, and which pages may
+/// read the answer.
+async fn handle(
+    mut router: Router,
+    origins: &Origins,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let public = request.uri().path().starts_with("/v1/");
-    let mut response = if public && is_preflight(&request) {
-        preflight()
+    let asking = origins::asking(&request);
+    let mut response = if !public {
+        router.call(request.map(Body::new)).await?
+    } else if origins::is_preflight(&request) {
+        origins::preflight()
+    } else if let Err(refusal) = version::check(request.headers()) {
+        refusal.respond()
     } else {
         // A router is always ready.
         router.call(request.map(Body::new)).await?
@@ -190,34 +197,8 @@ async fn handle(mut router: Router, request: Request<Incoming>) -> Result<Respon
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if public {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("etag, retry-after"),
-        );
+        version::mark(headers);
+        origins.mark(asking.as_ref(), headers);
     }
     Ok(response)
-}
-
-fn is_preflight(request: &Request<Incoming>) -> bool {
-    request.method() == Method::OPTIONS
-        && request
-            .headers()
-            .contains_key(ACCESS_CONTROL_REQUEST_METHOD)
-}
-
-fn preflight() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, HEAD, POST"),
-    );
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("content-type, if-none-match, last-event-id"),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    response
 }

@@ -28,7 +28,7 @@ use crate::router::Shell;
 /// A record's bytes never change.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// Which record is the latest may change at any time.
-const REVALIDATE: &str = "no-cache";
+pub(crate) const REVALIDATE: &str = "no-cache";
 
 type Found = Result<Response, Refusal>;
 
@@ -42,6 +42,7 @@ pub(crate) async fn node<N: Node>(State(shell): State<Arc<Shell<N>>>) -> Respons
         "federation": view.federation_id().to_hex(),
         "roster": view.roster().map(|r| r.sequence),
         "version": env!("CARGO_PKG_VERSION"),
+        "api": crate::version::TEXT,
         "time": node.now().get(),
         "params": view.params().map(params),
     });
@@ -164,17 +165,12 @@ pub(crate) async fn record<N: Node>(
     Ok(one(&headers, &id, bytes, IMMUTABLE))
 }
 
-/// `GET /v1/trust/roster`: the latest of what is the federation's alone.
-pub(crate) async fn latest_of_federation<N: Node>(
+/// `GET /v1/trust/roster`: the roster in force.
+pub(crate) async fn roster<N: Node>(
     State(shell): State<Arc<Shell<N>>>,
-    Path(kind): Path<String>,
     headers: HeaderMap,
 ) -> Found {
     let view = shell.node.view();
-    let kind = kind_of(&kind)?;
-    if kind != TrustKind::Roster {
-        return Err(Problem::UnknownCall.into());
-    }
     let roster = view.roster().ok_or(Problem::NotFound)?;
     Ok(one(
         &headers,
@@ -191,9 +187,6 @@ pub(crate) async fn latest_of_mediator<N: Node>(
     headers: HeaderMap,
 ) -> Found {
     let kind = kind_of(&kind)?;
-    if matches!(kind, TrustKind::Roster | TrustKind::Provider) {
-        return Err(Problem::UnknownCall.into());
-    }
     let mediator: MediatorId = mediator.parse().map_err(|_| Problem::NotFound)?;
     let view = shell.node.view();
     let trust = view.mediator(&mediator).ok_or(Problem::NotFound)?;
@@ -215,7 +208,6 @@ fn latest(m: &MediatorTrust, kind: TrustKind) -> Option<(RecordId, Arc<[u8]>)> {
 
 fn kind_of(text: &str) -> Result<TrustKind, Problem> {
     Ok(match text {
-        "roster" => TrustKind::Roster,
         "registration" => TrustKind::Registration,
         "certificate" => TrustKind::Certificate,
         "regions" => TrustKind::Regions,
@@ -264,14 +256,14 @@ fn one(headers: &HeaderMap, id: &RecordId, bytes: Arc<[u8]>, caching: &'static s
     tagged("application/cose", Bytes::from_owner(bytes), &tag, caching)
 }
 
-fn etag(id: &RecordId) -> HeaderValue {
+pub(crate) fn etag(id: &RecordId) -> HeaderValue {
     // Hex in quotes is always a header value.
     HeaderValue::try_from(format!("\"{}\"", id.to_hex()))
         .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
 /// Whether the client has it: `If-None-Match` with this tag, weak or strong, or `*`.
-fn known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(crate) fn known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|v| {
         v.as_bytes().split(|b| *b == b',').any(|t| {
             let t = t.trim_ascii();
@@ -280,14 +272,14 @@ fn known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     })
 }
 
-fn unchanged(tag: &HeaderValue, caching: &'static str) -> Response {
+pub(crate) fn unchanged(tag: &HeaderValue, caching: &'static str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     cache(&mut response, tag, caching);
     response
 }
 
-fn tagged(
+pub(crate) fn tagged(
     content_type: &'static str,
     bytes: Bytes,
     tag: &HeaderValue,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lapwing_api::{Event, Node};
+use lapwing_api::{Event, Node, Origins};
 use lapwing_protocol::client::{Answer, CallKind};
 use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::cose::sign;
@@ -15,7 +15,7 @@ use lapwing_protocol::testing::{START, list};
 use lapwing_protocol::time::Seconds;
 use lapwing_protocol::token::{TokenOrder, work_holds};
 
-use crate::node::{Served, order, served};
+use crate::node::{Served, order, served, served_with};
 
 const READ: &str = "/v1/mailboxes/read";
 const CBOR: &str = "application/cbor";
@@ -275,4 +275,57 @@ async fn pages_of_other_origins_may_call() {
     let reply = client.request("OPTIONS", "/health/live", &asks).await;
     assert_eq!(reply.status, 405);
     assert!(reply.header("access-control-allow-origin").is_none());
+}
+
+#[tokio::test]
+async fn an_operator_may_name_the_pages_that_may_call() {
+    let app = "https://app.example";
+    let only = [app.parse().unwrap()];
+    let served = served_with(|c| c.cors_origins = Origins::Only(only.into())).await;
+    let mut client = served.client().await;
+    for (origin, allowed) in [
+        (app, Some(app)),
+        ("https://other.example", None),
+        ("null", None),
+        ("https://app.example:8443", None),
+    ] {
+        let asks = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+        ];
+        for method in ["OPTIONS", "GET"] {
+            let reply = client.request(method, "/v1/node", &asks).await;
+            let given = reply.header("access-control-allow-origin");
+            assert_eq!(given, allowed, "{method} {origin}");
+            assert_eq!(reply.header("vary"), Some("origin"));
+        }
+    }
+    // What is not a browser is answered as ever.
+    let reply = client.get("/v1/node").await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.header("access-control-allow-origin").is_none());
+}
+
+#[tokio::test]
+async fn a_client_may_say_which_version_it_needs() {
+    let served = served().await;
+    let mut client = served.client().await;
+    let spoken = client.get("/v1/node").await;
+    let version = spoken.header("lapwing-version").unwrap().to_owned();
+    for good in ["1", &version] {
+        let reply = client
+            .request("GET", "/v1/node", &[("lapwing-version", good)])
+            .await;
+        assert_eq!(reply.status, 200, "{good}");
+    }
+    for bad in ["2.0", "1.999", "new"] {
+        let reply = client
+            .request("GET", "/v1/node", &[("lapwing-version", bad)])
+            .await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (406, "wrong_version")
+        );
+        assert_eq!(reply.header("lapwing-version"), Some(version.as_str()));
+    }
 }

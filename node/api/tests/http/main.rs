@@ -10,5 +10,6 @@ mod calls;
 mod client;
 mod cost;
 mod node;
+mod openapi;
 mod trust;
 mod watch;
