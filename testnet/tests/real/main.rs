@@ -1,0 +1,10 @@
+//! Tests with real node processes: what survives kill -9, what is cleaned up, and the demo itself.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod durable;
+#[cfg(test)]
+mod start;
