@@ -40,8 +40,9 @@ impl<T: Ord + Clone> Desk<T> {
     /// Of the tasks wanted, with the time from which each is, those to do now.
     pub(crate) fn due(&mut self, wanted: Vec<(T, Time)>, now: Time) -> Vec<T> {
         let names: BTreeSet<&T> = wanted.iter().map(|(t, _)| t).collect();
+        // A pause outlives the wish: what is wanted again in another shape waits too.
         self.tries
-            .retain(|t, state| state.flying || names.contains(t));
+            .retain(|t, state| state.flying || state.not_before > now || names.contains(t));
         wanted
             .into_iter()
             .filter(|(t, from)| self.start(t, *from).is_some_and(|at| at <= now))

@@ -18,6 +18,8 @@ mod kept;
 pub mod mediator;
 pub mod provider;
 mod talk;
+#[cfg(test)]
+mod tests;
 pub mod user;
 
 use rand_core::CryptoRng;

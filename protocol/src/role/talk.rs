@@ -12,7 +12,7 @@ use crate::id::{ItemId, NodeId};
 use crate::item::{ItemKind, item_id};
 use crate::key::{SealingKey, SealingSecret, SigningKey, VerifyingKey};
 use crate::mailbox::{
-    BlobWrite, Entry, Life, MAX_BLOB_WRITE, Mailbox, Mark, ReadProof, Receipt, SlotClass,
+    BlobWrite, Entry, Life, MAX_BLOB_WRITE, Mailbox, Mark, Page, ReadProof, Receipt, SlotClass,
     WriteAuth, Writers, ack_message, write_message,
 };
 use crate::problem::Problem;
@@ -178,6 +178,11 @@ pub(crate) fn read_call(
         CallKind::Read,
         to_bytes(&ReadOrder { proof, after }),
     ))
+}
+
+/// The slot behind which there is more to read.
+pub(crate) fn next_page(page: &Page) -> Option<u32> {
+    page.entries.last().filter(|_| page.more).map(|e| e.slot)
 }
 
 /// Whether enough holders say that they have an item on disk.

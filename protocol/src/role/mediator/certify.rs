@@ -19,7 +19,7 @@ use crate::mailbox::{
 use crate::mediation::{MAX_PROVIDER_REGIONS, ProviderCertificate};
 use crate::problem::Problem;
 use crate::role::kept::Many;
-use crate::role::talk::{Outbox, check_receipt, only, open_from, transient};
+use crate::role::talk::{Outbox, check_receipt, next_page, only, open_from, transient};
 use crate::seal::Purpose;
 use crate::size::SizeClass;
 use crate::time::{Seconds, Time};
@@ -279,9 +279,7 @@ impl Mediator {
             }
             self.state.seen.add(entry.item);
         }
-        page.more
-            .then(|| page.entries.last().map(|e| e.slot))
-            .flatten()
+        next_page(page)
     }
 
     fn clear(&mut self, slot: u32) {
@@ -482,7 +480,13 @@ impl Mediator {
         self.state
             .answers
             .retain(|_, a| a.opened || !late(a.out.mailbox.day));
-        if !transient(problem) {
+        // An inbox that was not opened in time takes a new certificate: [`Mediator::registered`] again.
+        let lost = self
+            .state
+            .certificate
+            .as_ref()
+            .is_some_and(|c| !c.opened && late(c.inbox.day));
+        if lost || !transient(problem) {
             self.events.push(MediatorEvent::Refused(problem));
         }
     }

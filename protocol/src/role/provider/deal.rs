@@ -109,6 +109,8 @@ impl Provider {
         now: Time,
         rng: &mut R,
     ) -> Option<Call> {
+        let deal = self.state.deals.get_mut(ticket)?;
+        deal.retried = deal.first.is_some();
         let deal = self.state.deals.get(ticket)?;
         if deal.first.is_none() {
             let slots: Vec<_> = deal
@@ -181,6 +183,11 @@ impl Provider {
     ) {
         self.desk.failed(&Task::Offer(*ticket), now, rng);
         if transient(problem) {
+            return;
+        }
+        if let Some(deal) = self.state.deals.get_mut(ticket).filter(|d| d.retried) {
+            // The user may have it: its slots are held until it expires.
+            deal.sent = true;
             return;
         }
         // The ticket buys nothing: its slots are free again.

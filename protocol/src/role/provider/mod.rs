@@ -20,7 +20,7 @@ use self::round::Rounds;
 use self::state::{NAME, State, Step, VERSION};
 use super::desk::{Desk, Reads};
 use super::kept::{self, Secret, Seed, Table};
-use super::talk::{read_call, read_proof, transient};
+use super::talk::{next_page, read_call, read_proof, transient};
 use super::{CallId, Failure, Outcome, Pace, RestoreError, Role};
 use crate::booking::{Rejection, ToUser};
 use crate::bounded::Text;
@@ -388,7 +388,8 @@ impl Provider {
             Task::Answers(_) | Task::Read(_) => {
                 let (mailbox, key) = self.mailbox_of(task)?;
                 let id = mailbox.id();
-                let call = read_call(&mailbox, &key, self.state.node, None, now);
+                let after = self.reads.after(&id);
+                let call = read_call(&mailbox, &key, self.state.node, after, now);
                 self.reads.begin(id);
                 call
             }
@@ -449,7 +450,8 @@ impl Provider {
                     Task::Read(ticket) => self.take_page(ticket, &page, now, rng),
                     _ => self.take_answers(mailbox.id(), &page, now),
                 }
-                self.reads.end(mailbox.id(), None, now, self.pace.read);
+                self.reads
+                    .end(mailbox.id(), next_page(&page), now, self.pace.read);
                 Ok(())
             }
             _ => Err(Problem::Malformed),

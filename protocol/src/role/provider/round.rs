@@ -32,6 +32,8 @@ const SKIP: Seconds = Seconds::hours(6);
 pub(super) struct Round {
     /// When the next one may begin.
     pub(super) due: Time,
+    /// It was asked for, though rounds do not begin by themselves.
+    pub(super) forced: bool,
     /// A challenge was asked for and not yet answered.
     pub(super) asked: bool,
     pub(super) claim: Option<MadeClaim>,
@@ -46,7 +48,9 @@ pub(super) struct MadeClaim {
 impl Provider {
     /// Begins a round of claims in a region at the next poll, whenever the last one was.
     pub fn offer_round(&mut self, region: RegionId) {
-        self.rounds.entry(region).or_default().due = Time::ZERO;
+        let round = self.rounds.entry(region).or_default();
+        round.due = Time::ZERO;
+        round.forced = true;
     }
 
     /// The one region whose round is under way or next, with the time for it: one at a time, so that
@@ -73,7 +77,7 @@ impl Provider {
             .iter()
             .filter(|r| self.state.secrets.contains_key(r));
         let next = usable
-            .filter(|r| self.automatic || self.rounds.contains_key(r))
+            .filter(|r| self.automatic || self.rounds.get(r).is_some_and(|r| r.forced))
             .min_by_key(|r| due(r))?;
         Some((*next, false, due(next)))
     }
@@ -140,12 +144,18 @@ impl Provider {
             return None;
         }
         let most = usize::from(self.view.params()?.claim_size);
-        // Those passed over are still listed, and come first again.
+        // Those passed over, and those with an offer from here, are still listed, and come first again.
         let passed = self
             .state
             .skipped
             .values()
             .filter(|s| s.region == region)
+            .count();
+        let offered = self
+            .state
+            .deals
+            .values()
+            .filter(|d| d.region == region && d.booking.is_none())
             .count();
         let count = self.free(now).len();
         if count == 0 {
@@ -155,7 +165,7 @@ impl Provider {
         let claim = Claim {
             certificate: self.state.certificate.as_ref()?.id,
             region,
-            count: u8::try_from((count + passed).min(most)).ok()?,
+            count: u8::try_from((count + passed + offered).min(most)).ok()?,
             key: key.verifying_key(),
             answers: List::try_from(answers).ok()?,
             time: now,
@@ -186,10 +196,9 @@ impl Provider {
     pub(super) fn end_round(&mut self, region: RegionId, now: Time) {
         let pause = self.pace.round;
         let round = self.rounds.entry(region).or_default();
-        *round = super::round::Round {
+        *round = Round {
             due: now.plus(pause),
-            asked: false,
-            claim: None,
+            ..Round::default()
         };
     }
 
@@ -406,6 +415,7 @@ impl Candidate {
             },
             planned: Many::from(slots),
             first: None,
+            retried: false,
             sent: false,
             offers: Many::default(),
             booking: None,

@@ -310,6 +310,31 @@ impl Provider {
     }
 }
 
+/// What another device of the practice could do, for tests.
+#[cfg(test)]
+impl Provider {
+    pub(in crate::role) fn mark_of(&self, id: SlotId) -> Option<crate::mailbox::Mark> {
+        self.state.slots.get(&id).map(|s| s.mark.clone())
+    }
+
+    pub(in crate::role) fn sign_mark(
+        &self,
+        id: SlotId,
+        version: u64,
+        value: MarkValue,
+    ) -> Option<Vec<u8>> {
+        let slot = self.state.slots.get(&id)?;
+        Some(sign(
+            &MarkState {
+                mark: slot.mark.clone(),
+                version,
+                value,
+            },
+            &slot.key,
+        ))
+    }
+}
+
 impl Slot {
     fn mark_state(&self) -> Vec<u8> {
         sign(

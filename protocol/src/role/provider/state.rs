@@ -210,6 +210,8 @@ wire_struct! {
         pub(super) planned: Many<SlotId>,
         /// The write of the first offer to the inbox, once made.
         pub(super) first: Option<Blob>,
+        /// It was written more than once: an earlier write may have arrived, its answer lost.
+        pub(super) retried: bool,
         pub(super) sent: bool,
         pub(super) offers: Many<Made>,
         pub(super) booking: Option<Taking>,

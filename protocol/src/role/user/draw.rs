@@ -263,6 +263,11 @@ impl User {
         let Some(asked) = self.state.asked.as_mut() else {
             return;
         };
+        // An inbox can be opened only within a day of its date: sealed anew, with the same token.
+        let late = |day: crate::time::Day| now.day() > day.plus(1);
+        if asked.request.as_ref().is_some_and(|r| late(r.day)) {
+            asked.request = None;
+        }
         match problem {
             Problem::IssuerAway => {
                 if failures.is_multiple_of(ISSUER_TRIES) {
@@ -272,7 +277,7 @@ impl User {
             // The token is worth nothing any more; so is one whose admission went to bytes now lost.
             Problem::EpochClosed | Problem::TokenUsed => {
                 *asked = Asked::new(asked.region, asked.wishes.clone(), rng);
-                self.desk.done(&Task::Request);
+                self.desk.failed(&Task::Token, now, rng);
                 self.events.push(UserEvent::Redrawn(problem));
             }
             // Sealed to a key that is no longer current: sealed anew as soon as the view knows better.
@@ -286,10 +291,6 @@ impl User {
             }
             p if transient(p) => {}
             p => {
-                // An inbox can be opened only within a day of its date.
-                if asked.request.as_ref().is_some_and(|r| r.day != now.day()) {
-                    asked.request = None;
-                }
                 self.events.push(if stale(p) {
                     UserEvent::ViewStale(p)
                 } else {

@@ -43,15 +43,14 @@ impl Asked {
 }
 
 impl User {
-    /// Takes a page of the inbox. Returns the slot behind which there is more.
-    pub(super) fn take_inbox(&mut self, page: &Page, now: Time) -> Option<u32> {
-        let asked = self.state.asked.as_ref()?;
+    /// Takes a page of the inbox.
+    pub(super) fn take_inbox(&mut self, page: &Page, now: Time) {
+        let Some(asked) = self.state.asked.as_ref() else {
+            return;
+        };
         for entry in asked.seen.fresh(&page.entries) {
             self.take_entry(entry, now);
         }
-        page.more
-            .then(|| page.entries.last().map(|e| e.slot))
-            .flatten()
     }
 
     fn take_entry(&mut self, entry: &Entry, now: Time) {
@@ -303,5 +302,30 @@ impl User {
             self.events.push(UserEvent::AllTaken);
         }
         self.desk.done(&Task::Marks);
+    }
+}
+
+/// What the tests of hostile letters need to know.
+#[cfg(test)]
+impl User {
+    pub(in crate::role) fn sealing_key(&self) -> Option<crate::key::SealingKey> {
+        Some(self.state.asked.as_ref()?.draw.user.public())
+    }
+
+    pub(in crate::role) fn answer_mailbox(&self) -> Option<crate::mailbox::Mailbox> {
+        Some(
+            self.state
+                .asked
+                .as_ref()?
+                .channels
+                .values()
+                .next()?
+                .to_user
+                .clone(),
+        )
+    }
+
+    pub(in crate::role) fn booking_id(&self) -> Option<RecordId> {
+        Some(self.state.asked.as_ref()?.booking.as_ref()?.id)
     }
 }

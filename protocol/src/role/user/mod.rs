@@ -20,7 +20,7 @@ pub use state::{BookingStatus, Wishes};
 
 use self::state::{Asked, NAME, State, VERSION};
 use super::desk::{Desk, Reads};
-use super::talk::{read_call, read_proof, transient};
+use super::talk::{next_page, read_call, read_proof, transient};
 use super::{CallId, Failure, Outcome, Pace, RestoreError, Role, kept};
 use crate::booking::Rejection;
 use crate::bounded::Text;
@@ -428,14 +428,12 @@ impl User {
                 let Some((mailbox, _)) = self.mailbox_of(task) else {
                     return Ok(());
                 };
-                let more = match task {
-                    Task::Channel(ticket) => {
-                        self.take_channel(*ticket, &page, now);
-                        None
-                    }
+                match task {
+                    Task::Channel(ticket) => self.take_channel(*ticket, &page, now),
                     _ => self.take_inbox(&page, now),
-                };
-                self.reads.end(mailbox.id(), more, now, self.pace.read);
+                }
+                self.reads
+                    .end(mailbox.id(), next_page(&page), now, self.pace.read);
                 Ok(())
             }
             _ => Err(Problem::Malformed),
