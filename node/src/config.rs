@@ -154,14 +154,16 @@ struct RawFederation {
     roster: Option<PathBuf>,
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+/// Reads a file's text.
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })
 }
 
-fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, ConfigError> {
+/// Parses a TOML file's text; unknown fields are refused by name and line where `T` says so.
+pub(crate) fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|e| ConfigError::Syntax {
         path: path.to_owned(),
         what: explain(&e, text),
@@ -306,6 +308,20 @@ fn origins(list: Option<&[String]>) -> Result<Origins, String> {
 
 /// Loads and validates a federation file, with the roster that it names.
 pub(crate) fn load_federation(path: &Path) -> Result<FederationFile, ConfigError> {
+    let (federation, roster) = load_pinned(path)?;
+    let roster = match roster {
+        None => None,
+        Some(file) => {
+            let read = fs::read(&file);
+            Some(read.map_err(|source| ConfigError::Unreadable { path: file, source })?)
+        }
+    };
+    Ok(FederationFile { federation, roster })
+}
+
+/// Loads and validates what a federation file pins, and says which roster it names: that need not be
+/// there yet while its roots are still signing it.
+pub(crate) fn load_pinned(path: &Path) -> Result<(Federation, Option<PathBuf>), ConfigError> {
     let raw: RawFederation = parse(path, &read(path)?)?;
     let field = |field, what: String| ConfigError::Field {
         path: path.to_owned(),
@@ -335,21 +351,13 @@ pub(crate) fn load_federation(path: &Path) -> Result<FederationFile, ConfigError
         .map_err(|e| field("name", format!("cannot be used: {e}")))?;
     let roots =
         List::try_from(roots).map_err(|e| field("roots", format!("cannot be used: {e}")))?;
-    let roster = match raw.roster {
-        None => None,
-        Some(file) => {
-            let file = path.parent().unwrap_or(Path::new(".")).join(file);
-            Some(fs::read(&file).map_err(|source| ConfigError::Unreadable { path: file, source })?)
-        }
+    let federation = Federation {
+        name,
+        roots,
+        threshold: raw.threshold,
     };
-    Ok(FederationFile {
-        federation: Federation {
-            name,
-            roots,
-            threshold: raw.threshold,
-        },
-        roster,
-    })
+    let base = path.parent().unwrap_or(Path::new("."));
+    Ok((federation, raw.roster.map(|file| base.join(file))))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ Examples:
   lapwing config check /var/lib/lapwing/lapwing.toml
   lapwing run --config /var/lib/lapwing/lapwing.toml
   lapwing status --config /var/lib/lapwing/lapwing.toml
+  lapwing federation --help
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node is not running or not ready.")]
 struct Cli {
@@ -42,6 +43,11 @@ enum Command {
     /// Look after a stopped node's store.
     #[command(subcommand)]
     Store(commands::store::Store),
+    /// Found or join a federation; sign its roster and its mediators' registrations.
+    #[command(subcommand)]
+    Federation(commands::federation::FederationCommand),
+    /// Publish a roster, a registration or another record of the chain of trust.
+    Publish(commands::publish::Publish),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Command::Status(c) => return c.run(),
         Command::Config(c) => c.run(),
         Command::Store(c) => c.run(),
+        Command::Federation(c) => c.run(),
+        Command::Publish(c) => return c.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

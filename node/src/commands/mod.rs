@@ -1,6 +1,8 @@
 //! The operator's commands beside `run`.
 
 pub(crate) mod config;
+pub(crate) mod federation;
 pub(crate) mod init;
+pub(crate) mod publish;
 pub(crate) mod status;
 pub(crate) mod store;
