@@ -248,10 +248,10 @@ impl<R: Reader> Core<R> {
         how: How,
     ) -> Result<Accepted, Problem> {
         let requests = self.openers(&key.placement)?;
-        if let Some(ticket) = blob.ticket() {
-            if !requests.contains(&ticket.grant().request) {
-                return Err(Problem::BadTicket);
-            }
+        if let Some(ticket) = blob.ticket()
+            && !requests.contains(&ticket.grant().request)
+        {
+            return Err(Problem::BadTicket);
         }
         let slot = rows::slot_prefix(&key.placement, key.slot);
         let mut from = slot.clone();

@@ -113,11 +113,10 @@ impl<R: Reader> Core<R> {
     ) {
         let taken = first.and_then(|record| {
             let id = record.id();
-            self.take_record(record).map_err(|problem| {
-                if !waits(problem) {
+            self.take_record(record).inspect_err(|problem| {
+                if !waits(*problem) {
                     self.refuse(id);
                 }
-                problem
             })
         });
         match taken {
