@@ -85,6 +85,8 @@ pub struct Core<R> {
     /// Rows in boxes that are open to all.
     pub(crate) boxes: BTreeMap<[u8; 32], usize>,
     pub(crate) before: Option<Before>,
+    /// Some peer had no trust record that this node lacks.
+    pub(crate) compared: bool,
     pub(crate) stored_trust: BTreeMap<RecordId, ()>,
     /// Records that were refused for good.
     pub(crate) refused_trust: BTreeSet<RecordId>,
@@ -137,6 +139,7 @@ impl<R: Reader> Core<R> {
             openers: BTreeMap::new(),
             boxes: BTreeMap::new(),
             before: None,
+            compared: false,
             stored_trust: BTreeMap::new(),
             refused_trust: BTreeSet::new(),
             sweep_trust: true,

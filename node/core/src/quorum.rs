@@ -97,6 +97,16 @@ impl<R: Reader> Core<R> {
         Quorum { sets }
     }
 
+    /// Whether this node can know of the roster before the one in force: a node that has just joined
+    /// would take what the former holders have for absent.
+    pub(crate) fn settled(&self) -> bool {
+        let mut rosters = self.view.rosters();
+        let first = rosters
+            .next()
+            .is_none_or(|r| r.sequence <= 1 || r.nodes().count() == 1);
+        first || rosters.next().is_some() || self.compared
+    }
+
     fn handing_over(&self) -> Option<&Placement> {
         self.before
             .as_ref()

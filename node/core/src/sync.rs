@@ -151,6 +151,7 @@ impl<R: Reader> Core<R> {
                     .take(MAX_ITEMS)
                     .collect();
                 if unknown.is_empty() {
+                    self.compared = true;
                     self.ask_digests(id, &mut flow, rng);
                 } else {
                     flow.step = Step::TrustRecords;

@@ -171,6 +171,13 @@ impl<R: Reader> Core<R> {
         if self.view.roster().is_none() && !matches!(call, CheckedCall::Publish(_)) {
             return self.answer(tag, Err(Problem::NotReady));
         }
+        let rests_on_absence = matches!(
+            call,
+            CheckedCall::Read(..) | CheckedCall::ReadMarks(_) | CheckedCall::Lock(..)
+        );
+        if rests_on_absence && !self.settled() {
+            return self.answer(tag, Err(Problem::NotReady));
+        }
         match call {
             CheckedCall::Token(order) => self.issue_token(tag, &order, rng),
             CheckedCall::Request(request) => self.start_request(tag, request, rng),
