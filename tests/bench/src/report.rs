@@ -48,7 +48,7 @@ impl Rounds {
         let sorted = self.sorted();
         let middle = |n: usize| sorted.get(n).copied().unwrap_or(0.0);
         let half = sorted.len() / 2;
-        if sorted.len() % 2 == 0 {
+        if sorted.len().is_multiple_of(2) {
             f64::midpoint(middle(half.saturating_sub(1)), middle(half))
         } else {
             middle(half)

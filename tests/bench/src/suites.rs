@@ -186,7 +186,7 @@ impl<'a> One<'a> {
             ..job.clone()
         };
         let (bare_name, bare_pid) = (format!("{name}, baseline"), [self.http.pid()?]);
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             let ours = load(name, job, &pids).await?;
             Ok([ours, load(&bare_name, &bare, &bare_pid).await?])
         } else {
