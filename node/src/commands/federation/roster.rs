@@ -102,7 +102,7 @@ impl Draft {
         let text = draft::render(&roster, &federation);
         files::write_new(&self.out, Readers::All, text.as_bytes())?;
         println!(
-            "{}: a draft of roster {sequence} with {} operators; read it, then sign it with every root",
+            "{}: a draft of roster {sequence} (operators: {}); read it, then sign it with every root",
             self.out.display(),
             roster.operators.len()
         );
@@ -145,7 +145,7 @@ impl Admit {
         let after = draft::parse(&self.roster, &text, None)?;
         files::replace(&self.roster, text.as_bytes())?;
         println!(
-            "{}: {:?} is in the draft; it has {} operators",
+            "{}: {:?} is in the draft (operators: {})",
             self.roster.display(),
             new.name.as_str(),
             after.operators.len()
