@@ -19,6 +19,11 @@ fn processes(run: &Path) -> Vec<PathBuf> {
     numbers.map(|pid| Path::new("/proc").join(pid)).collect()
 }
 
+/// Whether a process runs: one that was killed may stay as a zombie until somebody waits for it.
+fn lives(process: &Path) -> bool {
+    fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 #[test]
 fn the_nodes_of_a_crashed_testnet_are_found_and_killed() {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +46,7 @@ fn the_nodes_of_a_crashed_testnet_are_found_and_killed() {
     let nodes = processes(&run);
     assert_eq!(nodes.len(), 3);
     assert!(
-        nodes.iter().all(|p| p.exists()),
+        nodes.iter().all(|p| lives(p)),
         "a killed parent takes no node along"
     );
     let (next, cleaned) = RunDir::create(&base).unwrap();
@@ -52,7 +57,7 @@ fn the_nodes_of_a_crashed_testnet_are_found_and_killed() {
             removed: 1
         }
     );
-    assert!(!nodes.iter().any(|p| p.exists()));
+    assert!(!nodes.iter().any(|p| lives(p)));
     assert!(!run.exists() && next.path().exists());
 }
 
