@@ -1,4 +1,5 @@
 //! The node's command line, as an operator meets it: the real binary, real files, real ports.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Read;
