@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use lapwing_protocol::mailbox::{MarkValue, Place, SlotClass};
 use lapwing_protocol::problem::Problem;
+use lapwing_store::MemoryStore;
 use lapwing_tests::sim::{Ask, OwnMailbox, World, each_seed, read_call};
 
 #[test]
@@ -211,4 +212,74 @@ fn absence_wants_a_quorum_too() {
         Err(Problem::WrongNode),
         "a proof is for one node"
     );
+}
+
+#[test]
+fn what_lies_behind_many_deletions_is_read() {
+    let mut w = World::new(11, 3);
+    let own = w.mailbox(SlotClass::Free);
+    w.open_mailbox(0, &own).unwrap();
+    for slot in 0..150 {
+        w.call(0, &own.write(slot, 1)).unwrap();
+    }
+    for slot in 0..140 {
+        w.call(1, &own.delete(slot)).unwrap();
+    }
+    for node in 0..3 {
+        let found = w.read_all(node, &own.mailbox, &own.reading).unwrap();
+        let slots: Vec<u32> = found.into_iter().map(|(slot, _)| slot).collect();
+        assert_eq!(slots, (140..150).collect::<Vec<_>>());
+    }
+    // Page by page, and each blob once.
+    let own = w.mailbox(SlotClass::Free);
+    w.open_mailbox(0, &own).unwrap();
+    for slot in 0..150 {
+        w.call(0, &own.write(slot * 7, 1)).unwrap();
+    }
+    assert_eq!(
+        w.read_all(2, &own.mailbox, &own.reading).unwrap().len(),
+        150
+    );
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_loss_of_a_store() {
+    each_seed(1, |seed| {
+        let mut w = World::new(seed, 5);
+        // No comparing, no gossip: only the W copies that the acknowledgement speaks of.
+        w.net.gossip_loss = 1000;
+        let mut boxes = Vec::new();
+        for n in 0..6u8 {
+            let own = w.mailbox(SlotClass::Four);
+            let node = w.below(5);
+            w.open_mailbox(node, &own).unwrap();
+            w.call(node, &own.write(0, n)).unwrap();
+            boxes.push(own);
+        }
+        let lost = w.below(5);
+        w.crash(lost);
+        w.replace_store(lost, MemoryStore::new());
+        w.restart(lost);
+        w.run(1_500);
+        for (n, own) in boxes.iter().enumerate() {
+            let node = (0..5).find(|node| *node != lost).unwrap_or(0);
+            let found = w.read_all(node, &own.mailbox, &own.reading);
+            assert_eq!(found, Ok(vec![(0, vec![n as u8; 4096])]));
+        }
+        w.converge(60_000);
+        // Fully replicated again: now another one may go, and another.
+        for again in 1..3 {
+            let next = (lost + again) % 5;
+            w.crash(next);
+            w.replace_store(next, MemoryStore::new());
+            w.restart(next);
+            w.converge(60_000);
+        }
+        for (n, own) in boxes.iter().enumerate() {
+            for node in 0..5 {
+                let found = w.read_all(node, &own.mailbox, &own.reading);
+                assert_eq!(found, Ok(vec![(0, vec![n as u8; 4096])]));
+            }
+        }
+    });
 }

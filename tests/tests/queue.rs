@@ -1,10 +1,16 @@
 //! A region's queue: claims, open offers, booking locks, under concurrency and faults.
+// Helpers of tests: what is refused in calm must stop the test.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lapwing_protocol::id::RequestId;
+use lapwing_protocol::cose::sign_verified;
+use lapwing_protocol::id::{LockId, RequestId};
+use lapwing_protocol::item::{CheckedItem, ItemKind};
+use lapwing_protocol::peer::{PeerCall, PeerReply, PushResult};
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::testing::Fixture;
+use lapwing_protocol::queue::LockGrant;
+use lapwing_protocol::testing::{Fixture, list};
 use lapwing_tests::sim::{Ask, Drawn, Held, Placed, Ticket, World, each_seed, tickets};
 
 /// Requests in region 0, placed in calm.
@@ -128,10 +134,10 @@ fn never_are_two_locks_of_one_token_held() {
         for _round in 0..8 {
             w.net.loss = if w.below(3) == 0 { 150 } else { 0 };
             let mut asks: Vec<(Ask, Held, usize)> = Vec::new();
-            for at in 0..tickets.len() {
+            for (at, ticket) in tickets.iter().enumerate() {
                 for _ in 0..2 {
                     attempt += 1;
-                    let (call, held) = tickets[at].lock(&user.key, attempt);
+                    let (call, held) = ticket.lock(&user.key, attempt);
                     let node = w.some_node();
                     asks.push((w.ask(node, &call), held, at));
                 }
@@ -186,8 +192,6 @@ fn never_are_two_locks_of_one_token_held() {
         // The first booking and three re-offers, at most; and holders that granted in part count too.
         assert!(booked <= 4, "{booked} bookings");
         w.converge(60_000);
-        let locks: Vec<_> = (0..nodes).map(|n| w.spaces(n)).collect();
-        assert!(!locks.is_empty());
     });
 }
 
@@ -248,4 +252,72 @@ fn claims_hold_only_with_a_quorum() {
     );
     assert_eq!(claim_once(&mut w, 1, 2).len(), 2);
     w.converge(30_000);
+}
+
+#[test]
+fn a_holder_that_lies_neither_blocks_a_booking_nor_forges_one() {
+    let mut w = World::new(8, 3);
+    let (user, placed) = place(&mut w, 1).remove(0);
+    let ticket = claim_once(&mut w, 0, 1).remove(0);
+    w.converge(30_000);
+    // Node 2 grants locks that nobody asked for, and tells everybody.
+    let liar = w.id(2);
+    let signing = w.fixture.node(&liar).signing.clone();
+    for n in 0..8u8 {
+        let grant = LockGrant {
+            holder: liar,
+            region: ticket.grant.region,
+            request: placed.id,
+            ticket: ticket.id(),
+            lock: LockId::from_bytes([n; 32]),
+            expires: ticket.grant.expires,
+        };
+        let item = CheckedItem::lock(sign_verified(&grant, &signing), w.now().hour());
+        for node in 0..2 {
+            w.peer_call(liar, node, PeerCall::Push(list(vec![item.to_wire()])));
+        }
+    }
+    let (call, held) = ticket.lock(&user.key, 1);
+    w.call(0, &call).unwrap();
+    let (second, _) = ticket.lock(&user.key, 2);
+    assert_eq!(w.call(1, &second), Err(Problem::Locked));
+    // Nor does it free one: its own release is no release.
+    let forged = ticket.release(&held, &signing);
+    for node in 0..2 {
+        let item = lapwing_protocol::item::make(
+            ItemKind::Release,
+            forged.body(),
+            w.now().hour(),
+            &w.view(0),
+        )
+        .unwrap();
+        let reply = w.peer_call(liar, node, PeerCall::Push(list(vec![item.to_wire()])));
+        assert_eq!(
+            reply,
+            PeerReply::Push(list(vec![PushResult::Refused(Problem::WrongSigner)]))
+        );
+    }
+    assert_eq!(w.call(1, &second), Err(Problem::Locked));
+}
+
+#[test]
+fn a_write_costs_the_same_however_much_there_is() {
+    // Nothing is timed: what is counted is calls between nodes and rows written.
+    let mut w = World::new(9, 3);
+    let mut costs = Vec::new();
+    for _ in 0..3 {
+        let own = w.mailbox(lapwing_protocol::mailbox::SlotClass::Free);
+        w.open_mailbox(0, &own).unwrap();
+        w.converge(30_000);
+        for slot in 0..40 {
+            let before = (w.calls, w.rows(0).len());
+            w.call(0, &own.write(slot, 1)).unwrap();
+            costs.push(w.rows(0).len().saturating_sub(before.1));
+            assert!(
+                w.calls - before.0 <= 20,
+                "a few calls, comparisons included"
+            );
+        }
+    }
+    assert!(costs.iter().all(|c| *c <= 2), "{costs:?}");
 }

@@ -17,7 +17,7 @@ use lapwing_tests::sim::{Ask, World, each_seed};
 fn token_of(answer: Result<Answer, Problem>) -> Vec<u8> {
     match answer {
         Ok(Answer::Token(bytes)) => bytes,
-        other => panic!("a token: {other:?}"),
+        other => unreachable!("a token: {other:?}"),
     }
 }
 
