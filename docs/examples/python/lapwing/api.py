@@ -1,0 +1,66 @@
+"""Calls to a node: docs/spec/http.md and problems.md. The same bytes may always be sent again."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+CBOR, COSE, VERSION = "application/cbor", "application/cose", "1.0"
+
+
+class Problem(Exception):
+    """The node refuses."""
+
+    def __init__(self, code, detail, retry_after=None):
+        super().__init__(f"{code}: {detail}")
+        self.code, self.retry_after = code, retry_after
+
+
+class Api:
+    def __init__(self, url, patience=120):
+        self.url, self.patience = url.rstrip("/"), patience
+        about = json.loads(self.get("/v1/node"))
+        self.node = bytes.fromhex(about["node"])
+        # What is signed must be dated within the skew of the node's clock.
+        self.skew = about["params"]["clock_skew"] if about["params"] else 0
+        ahead = about["time"] - int(time.time())
+        self.offset = ahead if abs(ahead) > self.skew // 2 else 0
+
+    def now(self):
+        return int(time.time()) + self.offset
+
+    def get(self, path):
+        return self._send(urllib.request.Request(self.url + path))
+
+    def post(self, path, media, body):
+        headers = {"Content-Type": media}
+        return self._send(urllib.request.Request(self.url + path, body, headers))
+
+    def _send(self, request):
+        """Sends until it is answered, or refused for good, or patience ends."""
+        request.add_header("Lapwing-Version", VERSION)
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return answer.read()
+            except urllib.error.HTTPError as error:
+                problem = self._problem(error)
+                if problem.retry_after is None or time.monotonic() > until:
+                    raise problem from None
+                time.sleep(problem.retry_after)
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                # Whether it was carried out is not known.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+    @staticmethod
+    def _problem(error):
+        after = error.headers.get("Retry-After")
+        try:
+            said = json.load(error)
+        except ValueError:
+            said = {}
+        code = said.get("code", f"status_{error.code}")
+        return Problem(code, said.get("detail", error.reason), after and int(after))
