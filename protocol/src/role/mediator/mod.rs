@@ -4,6 +4,8 @@
 //! that holds it offline, and give a [`Refresher`] the status key.
 
 mod certify;
+mod inbox;
+mod press;
 mod publish;
 mod refresher;
 mod state;

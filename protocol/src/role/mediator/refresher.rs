@@ -5,7 +5,8 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::MediatorEvent;
-use super::publish::{PublishError, feed, next_sequence, publish_call};
+use super::press::{feed, next_sequence, publish_call};
+use super::publish::PublishError;
 use super::state::{REFRESHER, RefresherState, VERSION};
 use crate::bounded::List;
 use crate::client::{Answer, Call};

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
 
-use super::state::{Channel, Deal, Skipped, SlotId};
+use super::plan::Candidate;
+use super::state::Skipped;
 use super::{Provider, ProviderEvent};
 use crate::booking::{Wish, challenge_binding};
 use crate::bounded::List;
 use crate::client::{Call, CallKind, Challenges, Claims};
 use crate::codec::{from_bytes, to_bytes};
 use crate::cose::sign;
-use crate::id::{RegionId, TicketId};
-use crate::item::{self, CheckedEntry, CheckedTicket, Item, ItemKind, check_ticket, request_id};
-use crate::mailbox::{Life, SlotClass};
+use crate::id::RegionId;
+use crate::item::{self, Item, ItemKind, check_ticket, request_id};
 use crate::problem::Problem;
 use crate::queue::{ChallengeAnswer, ChallengeOrder, Claim, Claimed, claim_id};
-use crate::role::kept::{Many, Seed};
-use crate::role::talk::{Outbox, Seen, mailbox, only, stale, transient};
+use crate::role::kept::Seed;
+use crate::role::talk::{stale, transient};
 use crate::seal::{Purpose, capacity, open, short_open};
 use crate::size::SizeClass;
 use crate::time::{Seconds, Time};
@@ -318,110 +318,8 @@ impl Provider {
         }))
     }
 
-    /// Shares the free slots out: first one to each request in priority order, then a second, a third.
-    fn plan(&self, candidates: &[Candidate], now: Time) -> Vec<Vec<SlotId>> {
-        let mut free = self.free(now);
-        let mut plan = vec![Vec::new(); candidates.len()];
-        for _ in 0..self.state.policy.slots.clamp(1, 8) {
-            for (candidate, slots) in candidates.iter().zip(plan.iter_mut()) {
-                let found = free
-                    .iter()
-                    .position(|id| self.slot_fits(*id, &candidate.wish.wishes));
-                if let Some(at) = found {
-                    slots.push(free.remove(at));
-                }
-            }
-        }
-        plan
-    }
-
-    fn fits_any(&self, wish: &Wish, now: Time) -> bool {
-        self.state
-            .slots
-            .iter()
-            .any(|(id, s)| s.start > now && self.slot_fits(*id, &wish.wishes))
-    }
-
-    /// Whether a slot offers what was wished for, where anything was.
-    pub(super) fn slot_fits(&self, id: SlotId, wishes: &crate::role::user::Wishes) -> bool {
-        let Some(slot) = self.state.slots.get(&id) else {
-            return false;
-        };
-        wishes
-            .iter()
-            .filter(|(key, _)| key.as_str() == "vaccine")
-            .all(|(_, value)| value.as_str() == slot.what.as_str())
-    }
-
     pub(super) fn prune_skipped(&mut self, now: Time) {
         self.state.skipped.retain(|_, s| now <= s.until);
-    }
-}
-
-struct Candidate {
-    entry: CheckedEntry,
-    ticket: CheckedTicket,
-    wish: Wish,
-}
-
-impl Candidate {
-    fn into_deal<R: CryptoRng + ?Sized>(
-        self,
-        region: RegionId,
-        key: &Seed,
-        slots: Vec<SlotId>,
-        now: Time,
-        rng: &mut R,
-    ) -> (TicketId, Deal) {
-        let (request, token) = (self.entry.request(), self.entry.token());
-        let (read, write) = (Seed::generate(rng), Seed::generate(rng));
-        let class = (SizeClass::Small, SlotClass::Sixteen, Life::Days42);
-        let to_provider = mailbox(&read.verifying_key(), only(&token.key), class, now, rng);
-        let to_user = mailbox(&token.key, only(&write.verifying_key()), class, now, rng);
-        let lapses = self
-            .ticket
-            .grants()
-            .iter()
-            .map(|g| g.lapses)
-            .min()
-            .unwrap_or(now);
-        let deal = Deal {
-            region,
-            request: request_id(request),
-            expires: self.ticket.grant().expires,
-            token: request.token.as_slice().into(),
-            token_id: token.token_id(),
-            token_key: token.key,
-            hash: token.hash,
-            user: self.wish.user,
-            wishes: self.wish.wishes.clone(),
-            inbox: request.inbox.clone(),
-            grants: Many::from(
-                self.ticket
-                    .grants()
-                    .iter()
-                    .map(|g| (&**g.bytes()).into())
-                    .collect::<Vec<_>>(),
-            ),
-            ticket_key: key.clone(),
-            lapses,
-            channel: Channel {
-                to_provider,
-                read,
-                out: Outbox::new(to_user),
-                write,
-                opened: false,
-                seen: Seen::new(),
-            },
-            planned: Many::from(slots),
-            first: None,
-            retried: false,
-            sent: false,
-            offers: Many::default(),
-            booking: None,
-            releases: Many::default(),
-        };
-        (self.ticket.id(), deal)
     }
 }
 

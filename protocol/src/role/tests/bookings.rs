@@ -1,7 +1,7 @@
 //! What a provider makes of bookings that are not what they should be.
 
 use super::hand::Hand;
-use super::path::World;
+use super::world::World;
 use crate::booking::{Booking, Cancellation, Decision, Offer, Rejection, ToProvider};
 use crate::bounded::Bytes;
 use crate::cose::sign;

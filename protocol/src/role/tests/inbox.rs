@@ -1,6 +1,6 @@
 //! What a hostile node can put into a user's mailboxes, and what the user makes of it.
 
-use super::path::World;
+use super::world::World;
 use crate::booking::{Confirmation, Decision, ToUser};
 use crate::bounded::Bytes;
 use crate::codec::to_bytes;

@@ -7,5 +7,6 @@ mod offers;
 mod paper;
 mod path;
 mod stored;
+mod world;
 
 pub(super) use paper::Paper;

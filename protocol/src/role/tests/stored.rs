@@ -1,7 +1,7 @@
 //! Stored state: what comes back, and what is refused.
 
 use super::Paper;
-use super::path::World;
+use super::world::World;
 use crate::role::{Mediator, Provider, RestoreError, Role, User};
 use proptest::prelude::*;
 

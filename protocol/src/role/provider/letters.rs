@@ -1,0 +1,271 @@
+//! What a user writes in the channel, and whether a booking can be taken. One booking a slot, ever: a
+//! slot belongs to a booking from the moment it is found good, before anything is asked or said.
+
+use super::state::{SlotId, SlotUse, Step, Taking, TurnDown};
+use super::{Provider, ProviderEvent};
+use crate::booking::{Booking, Confirmation, Decision, Rejection, ToProvider, ToUser};
+use crate::codec::from_bytes;
+use crate::cose::parse;
+use crate::hash::record_hash;
+use crate::id::{RecordId, TicketId};
+use crate::mailbox::{Entry, Page};
+use crate::problem::Problem;
+use crate::queue::Accept;
+use crate::role::talk::{open_from, signed};
+use crate::seal::{Purpose, capacity};
+use crate::size::SizeClass;
+use crate::time::Time;
+use crate::token::token_hash;
+use rand_core::CryptoRng;
+
+impl Provider {
+    /// Takes a page of the mailbox in which a user answers.
+    pub(super) fn take_page(
+        &mut self,
+        ticket: &TicketId,
+        page: &Page,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let Some(deal) = self.state.deals.get(ticket) else {
+            return;
+        };
+        let entries: Vec<Entry> = deal
+            .channel
+            .seen
+            .fresh(&page.entries)
+            .into_iter()
+            .cloned()
+            .collect();
+        for entry in entries {
+            let taken = self.take_letter(ticket, &entry, now, rng);
+            if let (true, Some(deal)) = (taken, self.state.deals.get_mut(ticket)) {
+                deal.channel.seen.add(entry.item);
+            }
+        }
+    }
+
+    /// Deals with one letter; false where it is to be looked at again.
+    fn take_letter(
+        &mut self,
+        ticket: &TicketId,
+        entry: &Entry,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) -> bool {
+        match self.open_letter(ticket, entry) {
+            Some((offer, ToProvider::Booking(bytes))) => {
+                self.take_booking(ticket, offer, &bytes, now, rng)
+            }
+            Some((_, ToProvider::Cancellation(bytes))) => {
+                return self.take_cancellation(ticket, &bytes, now, rng);
+            }
+            Some((_, ToProvider::Message(text))) => {
+                self.events.push(ProviderEvent::Message {
+                    ticket: *ticket,
+                    text,
+                });
+            }
+            None => {}
+        }
+        true
+    }
+
+    /// Opens a letter with the key of the offer that it answers: the latest first.
+    fn open_letter(&self, ticket: &TicketId, entry: &Entry) -> Option<(RecordId, ToProvider)> {
+        let deal = self.state.deals.get(ticket)?;
+        let open = |purpose| {
+            deal.offers.iter().rev().find_map(|made| {
+                let plain = open_from(
+                    &deal.channel.to_provider,
+                    &made.sealing,
+                    purpose,
+                    &entry.blob,
+                )
+                .ok()?;
+                let letter: ToProvider = from_bytes(&plain, capacity(SizeClass::Small)).ok()?;
+                (matches!(letter, ToProvider::Booking(_)) == (purpose == Purpose::Booking))
+                    .then_some((made.id, letter))
+            })
+        };
+        open(Purpose::Booking).or_else(|| open(Purpose::Message))
+    }
+
+    fn take_booking(
+        &mut self,
+        ticket: &TicketId,
+        sealed_to: RecordId,
+        bytes: &[u8],
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let Some(deal) = self.state.deals.get(ticket) else {
+            return;
+        };
+        let id = record_hash(bytes);
+        // A replay of the booking that stands, or stood, changes nothing.
+        if deal.booking.as_ref().is_some_and(|b| b.id == id) || self.state.book.contains_key(&id) {
+            return;
+        }
+        let Ok(said) = parse::<Booking>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
+            self.events
+                .push(ProviderEvent::BadEntry(Problem::BadSignature));
+            return;
+        };
+        match self.judge(ticket, sealed_to, &said, now) {
+            Ok((slot, accept)) => {
+                if let Some(s) = self.state.slots.get_mut(&slot) {
+                    s.used = SlotUse::Booked(*ticket);
+                }
+                if let Some(deal) = self.state.deals.get_mut(ticket) {
+                    deal.booking = Some(Taking {
+                        id,
+                        offer: said.offer,
+                        index: said.slot,
+                        slot,
+                        data: said.data.clone(),
+                        accept: said.accept.as_slice().into(),
+                        lock: accept.lock(),
+                        step: Step::Mark,
+                    });
+                }
+            }
+            Err((reason, start)) => {
+                let down = TurnDown {
+                    booking: id,
+                    offer: said.offer,
+                    index: said.slot,
+                    start,
+                    reason,
+                };
+                self.turn_down(ticket, &down, None, now, rng);
+            }
+        }
+    }
+
+    /// Whether a booking can be taken: the offer is open, the data is what the token was drawn for, the
+    /// slot is free. Else why not, and when the slot starts.
+    fn judge(
+        &self,
+        ticket: &TicketId,
+        sealed_to: RecordId,
+        said: &Booking,
+        now: Time,
+    ) -> Result<(SlotId, Accept), (Rejection, Time)> {
+        let closed = (Rejection::OfferClosed, Time::ZERO);
+        let deal = self.state.deals.get(ticket).ok_or(closed)?;
+        let made = deal
+            .offers
+            .iter()
+            .find(|o| o.id == said.offer && o.id == sealed_to)
+            .ok_or(closed)?;
+        let id = *made
+            .slots
+            .get(usize::from(said.slot))
+            .ok_or((Rejection::DataMismatch, Time::ZERO))?;
+        let slot = self
+            .state
+            .slots
+            .get(&id)
+            .ok_or((Rejection::SlotTaken, Time::ZERO))?;
+        let because = |reason| (reason, slot.start);
+        let accept = parse::<Accept>(&said.accept)
+            .and_then(|a| a.verify(&deal.token_key))
+            .map_err(|_| because(Rejection::DataMismatch))?;
+        let genuine = *said.token == *deal.token
+            && said.user == deal.user
+            && token_hash(&said.data, &said.nonce, &said.user) == deal.hash
+            && accept.request == deal.request
+            && accept.ticket == *ticket
+            && accept.expires == deal.expires;
+        if !genuine {
+            return Err(because(Rejection::DataMismatch));
+        }
+        if !made.open(now) || slot.start <= now {
+            return Err(because(Rejection::OfferClosed));
+        }
+        if deal.booking.is_some() {
+            return Err(because(Rejection::TokenLocked));
+        }
+        if !slot.offerable(now) {
+            return Err(because(Rejection::SlotTaken));
+        }
+        Ok((id, accept.into_value()))
+    }
+
+    /// Answers that a booking is not confirmed, and offers other slots if that helps and the offer has
+    /// none left.
+    fn turn_down(
+        &mut self,
+        ticket: &TicketId,
+        down: &TurnDown,
+        freed: Option<SlotId>,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let said = Confirmation {
+            booking: down.booking,
+            offer: down.offer,
+            slot: down.index,
+            start: down.start,
+            decision: Decision::Rejected(down.reason),
+        };
+        if let Ok(bytes) = signed(&said, &self.state.signing) {
+            self.push_letter(
+                ticket,
+                &ToUser::Confirmation(bytes),
+                Purpose::Confirmation,
+                rng,
+            );
+        }
+        self.events.push(ProviderEvent::Rejected {
+            ticket: *ticket,
+            reason: down.reason,
+        });
+        let helps = matches!(down.reason, Rejection::SlotTaken | Rejection::OfferClosed);
+        let left = self.state.deals.get(ticket).is_some_and(|d| {
+            d.offers
+                .iter()
+                .filter(|o| o.open(now))
+                .flat_map(|o| o.slots.iter())
+                .any(|id| self.state.slots.get(id).is_some_and(|s| s.offerable(now)))
+        });
+        if helps && !left {
+            self.offer_more(ticket, freed, now, rng);
+        }
+    }
+
+    /// Lets go of the slot of a booking that is not to be, and answers.
+    pub(super) fn give_up(
+        &mut self,
+        ticket: &TicketId,
+        reason: Rejection,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let Some(deal) = self.state.deals.get_mut(ticket) else {
+            return;
+        };
+        let Some(taking) = deal.booking.take() else {
+            return;
+        };
+        let mut start = Time::ZERO;
+        if let Some(slot) = self.state.slots.get_mut(&taking.slot) {
+            start = slot.start;
+            // Its mark says taken, by another device of the practice: it is not ours to offer.
+            slot.used = if reason == Rejection::SlotTaken {
+                SlotUse::Removed
+            } else {
+                SlotUse::Free
+            };
+        }
+        let down = TurnDown {
+            booking: taking.id,
+            offer: taking.offer,
+            index: taking.index,
+            start,
+            reason,
+        };
+        self.turn_down(ticket, &down, Some(taking.slot), now, rng);
+    }
+}
