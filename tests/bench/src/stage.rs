@@ -89,6 +89,17 @@ impl Stage {
         self.mediator.regions()
     }
 
+    /// Asks the first node whether it holds the regions.
+    pub(crate) async fn check_regions(&self) -> anyhow::Result<()> {
+        let ask = Ask::get(CallKind::Publish.path(), 64 * 1024);
+        let reply = Client::new(Ipv4Addr::LOCALHOST)
+            .ask(self.net.node(0)?.api(), &ask)
+            .await?;
+        let index: serde_json::Value = serde_json::from_slice(&reply.body)?;
+        let regions = index.pointer("/mediators/0/regions/id");
+        regions.map(|_| ()).context("the node has no regions")
+    }
+
     /// The addresses of the nodes' APIs.
     pub(crate) fn apis(&self) -> Vec<SocketAddr> {
         self.net.nodes().iter().map(Node::api).collect()
