@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use lapwing_protocol::mailbox::{MarkValue, Place, SlotClass};
+use lapwing_protocol::cose::parse;
+use lapwing_protocol::item::ItemKind;
+use lapwing_protocol::mailbox::{MarkValue, Opening, Place, SlotClass};
 use lapwing_protocol::problem::Problem;
 use lapwing_store::MemoryStore;
 use lapwing_tests::sim::{Ask, OwnMailbox, World, each_seed, read_call};
@@ -273,6 +275,8 @@ fn what_was_acknowledged_survives_the_loss_of_a_store() {
             w.crash(next);
             w.replace_store(next, MemoryStore::new());
             w.restart(next);
+            // The chain of trust first, then what it places.
+            w.run(12_000);
             w.converge(60_000);
         }
         for (n, own) in boxes.iter().enumerate() {
@@ -281,5 +285,35 @@ fn what_was_acknowledged_survives_the_loss_of_a_store() {
                 assert_eq!(found, Ok(vec![(0, vec![n as u8; 4096])]));
             }
         }
+    });
+}
+
+#[test]
+fn no_serial_of_an_opening_is_signed_twice() {
+    each_seed(2, |seed| {
+        let mut w = World::new(seed, 3);
+        for _ in 0..8 {
+            let asks: Vec<Ask> = (0..3)
+                .map(|_| {
+                    let place = Place::Mailbox(w.mailbox(SlotClass::Four).mailbox);
+                    let call = w.open_call(0, vec![place]);
+                    w.ask(0, &call)
+                })
+                .collect();
+            let pause = w.below(200) as u64;
+            w.run(pause);
+            w.crash(0);
+            w.run(100);
+            w.restart(0);
+            w.answers(&asks);
+        }
+        w.converge(60_000);
+        let mut serials = BTreeMap::new();
+        for body in w.bodies(ItemKind::Opening) {
+            let opening = parse::<Opening>(&body).unwrap().unverified().clone();
+            let before = serials.insert((opening.node, opening.day, opening.serial), body);
+            assert_eq!(before, None, "serial {} twice", opening.serial);
+        }
+        assert!(!serials.is_empty());
     });
 }

@@ -1,8 +1,9 @@
 //! What is true of a world as a whole: replicas agree, stores hold what they should.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lapwing_core::store::{Reader, prefix_end};
+use lapwing_protocol::item::ItemKind;
 use lapwing_protocol::time::Hour;
 
 use super::world::World;
@@ -29,6 +30,26 @@ impl World {
         for (key, _) in self.rows(node) {
             let space = key.first().map_or('?', |b| char::from(*b));
             *out.entry(space).or_default() += 1;
+        }
+        out
+    }
+
+    /// The distinct bodies of all stored items of a kind, at any node.
+    #[must_use]
+    pub fn bodies(&self, kind: ItemKind) -> BTreeSet<Vec<u8>> {
+        // Behind prefix and placement: a zero and the slot, or a one and the request; then the kind.
+        let kind_at = |key: &[u8]| match key.get(33) {
+            Some(0) => key.get(38).copied(),
+            _ => key.get(66).copied(),
+        };
+        let mut out = BTreeSet::new();
+        for node in 0..self.len() {
+            for (key, value) in self.rows(node) {
+                if key.first() == Some(&b'd') && kind_at(&key).map(u64::from) == Some(kind.code()) {
+                    // Version, stamp and expiry hour come first.
+                    out.insert(value.get(9..).unwrap_or_default().to_vec());
+                }
+            }
         }
         out
     }

@@ -331,7 +331,7 @@ impl World {
         if self.up(node) {
             return;
         }
-        let now = self.time_at(node);
+        let (now, world_now) = (self.time_at(node), self.now);
         let n = &mut self.nodes[node];
         n.life += 1;
         let life = n.life;
@@ -341,7 +341,7 @@ impl World {
             core,
             view: Arc::new(view),
             pending: VecDeque::new(),
-            disk_at: now,
+            disk_at: world_now,
             out: BTreeMap::new(),
             inbound: BTreeMap::new(),
             next_peer_tag: 0,
