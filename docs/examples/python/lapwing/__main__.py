@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from .api import Api
 from .trust import Trust
@@ -15,21 +15,19 @@ def main():
     ask.add_argument("--federation", required=True, help="the federation file, as nodes have it")
     ask.add_argument("--postal-code", required=True)
     ask.add_argument("--name", default="Ada Example")
-    ask.add_argument("--address", default="1 Example Street, Exampleton")
     ask.add_argument("--wish", action="append", default=[], metavar="KEY=VALUE")
-    ask.add_argument("--wait", type=int, default=60, help="seconds to wait for a region")
     ask.add_argument("--stop", choices=["token", "request"], help="stop after this")
     given = ask.parse_args()
 
     api = Api(given.node)
-    until = time.monotonic() + given.wait
+    until = time.monotonic() + 60
     while (region := (trust := Trust(api, given.federation)).region(given.postal_code)) is None:
         if time.monotonic() > until:
             raise SystemExit(f"no region has the postal code {given.postal_code}")
         time.sleep(2)
     print(f"region: {region[1]}")
 
-    user = User(api, trust, [given.name, given.address, "", ""])
+    user = User(api, trust, [given.name, "1 Example Street, Exampleton", "", ""])
     epoch = user.draw()
     print(f"token: lottery epoch {epoch}, issued by {user.issuer.hex()[:8]}")
     if given.stop == "token":
@@ -39,14 +37,12 @@ def main():
     if given.stop == "request":
         return
     for attempt, offer in enumerate(user.offers(lambda why: print(f"refused an offer: {why}")), 1):
-        name, street, postal_code, city, _ = offer["practice"]
-        print(f"offer: {name}, {street}, {postal_code} {city}")
+        print("offer:", ", ".join(offer["practice"][:4]))
         for slot in user.free(offer)[:1]:
-            start = datetime.fromtimestamp(offer["slots"][slot][0], timezone.utc)
+            start = datetime.fromtimestamp(offer["slots"][slot][0], UTC)
             print(f"booking: {start:%Y-%m-%d %H:%M} UTC")
             if user.book(offer, slot, attempt):
-                print("confirmed")
-                return
+                return print("confirmed")
             print("turned down; the next offer")
 
 

@@ -9,11 +9,17 @@ CBOR, COSE, VERSION = "application/cbor", "application/cose", "1.0"
 
 
 class Problem(Exception):
-    """The node refuses."""
+    """The node refuses. `retry_after` seconds later it may not, where it says so."""
 
-    def __init__(self, code, detail, retry_after=None):
-        super().__init__(f"{code}: {detail}")
-        self.code, self.retry_after = code, retry_after
+    def __init__(self, error):
+        try:
+            said = json.load(error)
+        except ValueError:
+            said = {}
+        self.code = said.get("code", f"status_{error.code}")
+        after = error.headers.get("Retry-After")
+        self.retry_after = int(after) if after else None
+        super().__init__(f"{self.code}: {said.get('detail', error.reason)}")
 
 
 class Api:
@@ -45,7 +51,7 @@ class Api:
                 with urllib.request.urlopen(request, timeout=60) as answer:
                     return answer.read()
             except urllib.error.HTTPError as error:
-                problem = self._problem(error)
+                problem = Problem(error)
                 if problem.retry_after is None or time.monotonic() > until:
                     raise problem from None
                 time.sleep(problem.retry_after)
@@ -54,13 +60,3 @@ class Api:
                 if time.monotonic() > until:
                     raise
                 time.sleep(1)
-
-    @staticmethod
-    def _problem(error):
-        after = error.headers.get("Retry-After")
-        try:
-            said = json.load(error)
-        except ValueError:
-            said = {}
-        code = said.get("code", f"status_{error.code}")
-        return Problem(code, said.get("detail", error.reason), after and int(after))

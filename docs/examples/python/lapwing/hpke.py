@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from .wire import Refused, encode, need, public
 
-REQUEST, OFFER, BOOKING, CONFIRMATION, MESSAGE = 1, 2, 3, 4, 8
+REQUEST, OFFER, BOOKING, CONFIRMATION = 1, 2, 3, 4
 SIZE = 4096
 CAPACITY = SIZE - 1 - 32 - 16 - 4
 
@@ -28,8 +28,9 @@ def _expand(suite, key, label, info, length):
     return hmac.digest(key, labelled + b"\x01", hashlib.sha256)[:length]
 
 
-def _cipher(shared, enc, recipient, info):
+def _cipher(shared, enc, recipient, *bound):
     """The key schedule of section 5.1; gives the cipher and the nonce of the first message."""
+    info = encode(["lapwing/v1/seal", *bound])
     eae = _extract(KEM, b"", b"eae_prk", shared)
     secret = _expand(KEM, eae, b"shared_secret", enc + recipient, 32)
     context = b"\x00" + _extract(SUITE, b"", b"psk_id_hash", b"")
@@ -39,10 +40,6 @@ def _cipher(shared, enc, recipient, info):
     return cipher, _expand(SUITE, key, b"base_nonce", context, 12)
 
 
-def _info(purpose, binding, key_version):
-    return encode(["lapwing/v1/seal", purpose, binding, key_version])
-
-
 def seal(recipient, purpose, binding, content, key_version=0):
     """An envelope of 4096 bytes that only the recipient's secret key opens."""
     if len(content) > CAPACITY:
@@ -50,7 +47,7 @@ def seal(recipient, purpose, binding, content, key_version=0):
     ephemeral = X25519PrivateKey.generate()
     shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))
     enc = public(ephemeral)
-    cipher, nonce = _cipher(shared, enc, recipient, _info(purpose, binding, key_version))
+    cipher, nonce = _cipher(shared, enc, recipient, purpose, binding, key_version)
     padded = len(content).to_bytes(4, "big") + content.ljust(CAPACITY, b"\x00")
     return b"\x01" + enc + cipher.encrypt(nonce, padded, b"")
 
@@ -62,8 +59,7 @@ def unseal(secret, purpose, binding, envelope, key_version=0):
     try:
         # Refuses a shared value of zero by itself.
         shared = secret.exchange(X25519PublicKey.from_public_bytes(enc))
-        info = _info(purpose, binding, key_version)
-        cipher, nonce = _cipher(shared, enc, public(secret), info)
+        cipher, nonce = _cipher(shared, enc, public(secret), purpose, binding, key_version)
         padded = cipher.decrypt(nonce, ciphertext, b"")
     except (InvalidTag, ValueError) as error:
         raise Refused("the envelope does not open") from error

@@ -76,19 +76,14 @@ class Trust:
         self.replicas, self.token_work, self.signatures = params[0], params[3], params[11]
         self.operator_keys = [key for _, _, key, _ in self.operators]
         self.nodes = {node: key for *_, nodes in self.operators for node, key in nodes}
-        self.mediators = {}
-        for entry in json.loads(api.get("/v1/trust"))["mediators"]:
-            identity = bytes.fromhex(entry["mediator"])
-            if entry["status"]:
-                self.mediators[identity] = Mediator(self, api, identity)
+        listed = json.loads(api.get("/v1/trust"))["mediators"]
+        ids = [bytes.fromhex(entry["mediator"]) for entry in listed if entry["status"]]
+        self.mediators = {identity: Mediator(self, api, identity) for identity in ids}
 
     def region(self, postal_code):
         """The region of a postal code."""
-        for mediator in self.mediators.values():
-            for region in mediator.regions.values():
-                if postal_code in region[3]:
-                    return region
-        return None
+        regions = [r for m in self.mediators.values() for r in m.regions.values()]
+        return next((r for r in regions if postal_code in r[3]), None)
 
     def certificate(self, data, now):
         """A provider's certificate, if it is in force."""

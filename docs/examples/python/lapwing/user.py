@@ -2,18 +2,18 @@
 
 import os
 import time
-from collections import Counter
+from contextlib import suppress
 from itertools import count
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from . import hpke, wire
-from .api import CBOR, COSE
+from .api import CBOR, COSE, Problem
 from .wire import decode, digest, encode, hash_of, need, public, sign, verify
 
 SMALL, SIXTEEN, FREE, DAYS_42 = 1, 2, 3, 3
-TAKEN, CONFIRMED, TRIES = 2, 1, 3
+TAKEN, CONFIRMED = 2, 1
 
 
 def mailbox_id(mailbox):
@@ -32,14 +32,14 @@ class User:
         """Works for a priority token and draws it (docs/spec/tokens.md)."""
         h = hash_of("lapwing/v1/user-hash", [self.data, self.nonce, public(self.sealing)])
         federation, bits = self.trust.federation, self.trust.token_work
-        for proof in count():
-            work = hash_of("lapwing/v1/token-work", [federation, h, proof])
-            if wire.leading_zero_bits(work) >= bits:
-                break
+
+        def work(n):
+            return wire.leading_zero_bits(hash_of("lapwing/v1/token-work", [federation, h, n]))
+
+        proof = next(n for n in count() if work(n) >= bits)
         self.token = self.api.post("/v1/tokens", CBOR, encode([h, proof, public(self.key)]))
-        signer, (self.issuer, epoch, _, hashed, _, key) = wire.look("priority-token", self.token)
-        need(self.trust.nodes.get(self.issuer) == signer, "a token by no node of the roster")
-        verify("priority-token", self.token, signer)
+        _, (self.issuer, epoch, _, hashed, _, key) = wire.look("priority-token", self.token)
+        verify("priority-token", self.token, self.trust.nodes.get(self.issuer))
         need((hashed, key) == (h, public(self.key)), "a token for somebody else")
         return epoch
 
@@ -69,24 +69,24 @@ class User:
 
     def offers(self, refused=lambda why: None):
         """Waits for offers and gives each that holds, once; why others do not goes to `refused`."""
-        tries = Counter()
+        seen, told = set(), set()
         while True:
             # The slots of an inbox fill in no order, so it is read from the start, now and then.
-            time.sleep(2 if tries else 0)
+            time.sleep(2 if told or seen else 0)
             for entry in self.read(self.inbox, self.reader):
-                item = entry[1]
-                if tries[item] == TRIES:
+                if (item := entry[1]) in seen:
                     continue
                 try:
                     offer = self.check(entry)
-                    tries[item] = TRIES
                 except (wire.Refused, ValueError, TypeError, IndexError) as why:
-                    tries[item] += 1
-                    # The provider may have been certified after the chain was fetched.
-                    self.trust.refresh()
-                    if tries[item] == TRIES:
+                    if item not in told:
                         refused(why)
+                    told.add(item)
+                    # The node may not have heard of a new certificate yet: looked at again.
+                    with suppress(wire.Refused, Problem):
+                        self.trust.refresh()
                 else:
+                    seen.add(item)
                     yield offer
 
     def ticket(self, slot, grants):
@@ -135,21 +135,20 @@ class User:
         states = decode(self.api.post("/v1/marks/read", CBOR, encode([ids])))[0]
         taken = set()
         for state in states:
-            signer, (mark, _, value) = wire.look("mark-state", state)
+            _, (mark, _, value) = wire.look("mark-state", state)
             verify("mark-state", state, mark[0])
             if value == TAKEN:
                 taken.add(hash_of("lapwing/v1/mark", mark))
-        now = self.api.now()
-        slots = enumerate(offer["slots"])
-        return [n for n, slot in slots if ids[n] not in taken and slot[0] > now]
+        ahead = [n for n, slot in enumerate(offer["slots"]) if slot[0] > self.api.now()]
+        return [n for n in ahead if ids[n] not in taken]
 
     def book(self, offer, slot, attempt):
         """Books a slot, and waits for the provider's answer: true when it is confirmed."""
         # Once more, just before a person's data leaves this machine.
         self.trust.refresh()
         self.trust.certificate(offer["certificate"], self.api.now())
-        fields = [self.request_id, offer["ticket"], attempt, self.expires]
-        accept = sign("accept", fields, self.key)
+        agreed = [self.request_id, offer["ticket"], attempt, self.expires]
+        accept = sign("accept", agreed, self.key)
         me = public(self.sealing)
         fields = [offer["id"], slot, self.token, self.data, self.nonce, me, accept]
         booking = sign("booking", fields, self.key)
@@ -161,10 +160,8 @@ class User:
             for entry in self.read(back, self.key, after):
                 after = entry[0]
                 try:
-                    blob = hpke.unseal(
-                        self.sealing, hpke.CONFIRMATION, mailbox_id(back), entry[3]
-                    )
-                    letter = decode(blob)
+                    purpose = hpke.CONFIRMATION
+                    letter = decode(hpke.unseal(self.sealing, purpose, mailbox_id(back), entry[3]))
                     said = verify("confirmation", letter[1], offer["signing"])
                 except wire.Refused:
                     continue  # A message, or no letter of this provider's.
@@ -179,8 +176,7 @@ class User:
         body = encode([mailbox, slot, blob, [1, self.key.sign(message)]])
         item, acks = decode(self.api.post("/v1/mailboxes/write", CBOR, body))
         need(item == hash_of("lapwing/v1/item", [3, digest(body)]), "a receipt for something else")
-        holders = self.trust.holders(identity)
-        good = set()
+        holders, good = self.trust.holders(identity), set()
         for holder, roster, signature in acks:
             need(holder in holders, "a receipt by no holder")
             said = hash_of("lapwing/v1/ack", [holder, roster, item])
