@@ -181,11 +181,11 @@ impl Provider {
         if !genuine {
             return Err(because(Rejection::DataMismatch));
         }
-        if !made.open(now) || slot.start <= now {
-            return Err(because(Rejection::OfferClosed));
-        }
         if deal.booking.is_some() {
             return Err(because(Rejection::TokenLocked));
+        }
+        if !made.open(now) || slot.start <= now {
+            return Err(because(Rejection::OfferClosed));
         }
         if !slot.offerable(now) {
             return Err(because(Rejection::SlotTaken));

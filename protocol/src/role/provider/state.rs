@@ -247,6 +247,11 @@ impl Made {
     pub(super) fn open(&self, now: Time) -> bool {
         now <= self.expires.plus(GRACE)
     }
+
+    /// Ends it at once: no slot is held by it any more.
+    pub(super) fn close(&mut self, now: Time) {
+        self.expires = self.expires.min(now.minus(GRACE).minus(Seconds::new(1)));
+    }
 }
 
 wire_enum! {

@@ -182,7 +182,7 @@ impl Provider {
         let (id, slot) = (taking.id, taking.slot);
         // The user has one of the slots: the others are free for somebody else.
         for made in deal.offers.iter_mut() {
-            made.expires = made.expires.min(now);
+            made.close(now);
         }
         self.events.push(ProviderEvent::Booked {
             booking: id,

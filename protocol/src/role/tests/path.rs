@@ -14,8 +14,8 @@ use crate::time::Seconds;
 
 const CONFIRMED: UserStatus = UserStatus::Booking(BookingStatus::Confirmed);
 
-fn whole_way(restart: bool, lossy: bool) {
-    let mut w = World::new(1, restart, lossy);
+fn whole_way(seed: u64, restart: bool, lossy: bool) {
+    let mut w = World::new(seed, restart, lossy);
     w.slots(6);
     let (a, b) = (w.user("Ada", None), w.user("Bob", Some("mRNA")));
     w.go(12);
@@ -52,6 +52,17 @@ fn whole_way(restart: bool, lossy: bool) {
     w.go(4);
     let view = w.users[a].offer(&offer.id).expect("kept");
     assert_eq!(view.slots[1].state, SlotState::Taken);
+    let free = w
+        .provider
+        .slots()
+        .iter()
+        .filter(|s| s.usage == SlotUsage::Free)
+        .count();
+    assert_eq!(
+        (free, w.provider.open_offers()),
+        (4, 0),
+        "what was not taken is free again"
+    );
     // A second booking must wait for a cancellation.
     assert_eq!(w.book(a, 0), Err(BookError::Busy));
     w.users[a]
@@ -87,22 +98,25 @@ fn whole_way(restart: bool, lossy: bool) {
 
 #[test]
 fn the_whole_way() {
-    whole_way(false, false);
+    whole_way(1, false, false);
 }
 
 #[test]
 fn the_whole_way_with_crashes() {
-    whole_way(true, false);
+    whole_way(1, true, false);
 }
 
 #[test]
 fn the_whole_way_with_lost_answers() {
-    whole_way(false, true);
+    whole_way(1, false, true);
 }
 
 #[test]
 fn the_whole_way_with_crashes_and_lost_answers() {
-    whole_way(true, true);
+    for seed in 1..=3 {
+        println!("seed {seed}");
+        whole_way(seed, true, true);
+    }
 }
 
 #[test]
