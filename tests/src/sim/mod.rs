@@ -10,6 +10,7 @@
 
 mod actor;
 mod audit;
+mod carry;
 mod net;
 mod node;
 mod queue;
