@@ -11,6 +11,7 @@ mod admin;
 mod calls;
 mod config;
 mod describe;
+mod describe_call;
 mod document;
 mod endpoint;
 mod health;
