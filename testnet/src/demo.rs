@@ -137,6 +137,11 @@ pub async fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
     let right = match result {
         Ok(counts) => conclude(&mut stage, options, counts).await?,
         Err(error) => {
+            for (kind, count) in stage.ledger.read().counts {
+                stage
+                    .say
+                    .line("testnet", "", format!("{count} × {kind:?} acknowledged"));
+            }
             for node in stage.net.nodes() {
                 stage.say.bad(
                     node.name(),

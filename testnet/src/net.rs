@@ -240,6 +240,15 @@ impl Net {
             .await?)
     }
 
+    /// Starts a node that does not run, and waits for nothing.
+    ///
+    /// # Errors
+    /// [`NetError::NoNode`], [`NetError::Node`].
+    pub fn launch(&mut self, n: usize) -> Result<(), NetError> {
+        let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
+        Ok(node.start(&self.run)?)
+    }
+
     /// Starts a node that does not run, and waits until it is ready.
     ///
     /// # Errors

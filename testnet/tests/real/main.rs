@@ -7,4 +7,6 @@ mod demo;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
+mod meeting;
+#[cfg(test)]
 mod start;
