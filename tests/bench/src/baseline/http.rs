@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
 
-use super::puts::Puts;
+use super::puts::{Puts, key};
 use crate::child::{listen, say};
 use crate::orders::WORK_BITS;
 
@@ -50,6 +50,11 @@ pub(crate) struct Job {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Listening(pub(crate) SocketAddr);
 
+/// The kinds of what is put: tokens must not pay for lying among blobs.
+const READ: u8 = b'r';
+const WRITTEN: u8 = b'd';
+const TOKEN: u8 = b's';
+
 /// Bytes that are signed under a read proof and a token, about.
 const RECORD: [u8; 256] = [3; 256];
 /// Bytes that are signed under a write: a hash.
@@ -57,7 +62,7 @@ const HASH: [u8; 32] = [4; 32];
 
 struct Shared {
     puts: Puts,
-    keys: Vec<[u8; 32]>,
+    keys: Vec<Vec<u8>>,
     next: AtomicUsize,
     receipt: Bytes,
     token: Vec<u8>,
@@ -71,7 +76,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(puts: Puts, keys: Vec<[u8; 32]>, job: &Job) -> Self {
+    fn new(puts: Puts, keys: Vec<Vec<u8>>, job: &Job) -> Self {
         let signing = SigningKey::from_seed(&[1; 32]);
         let (federation, hash) = (
             FederationId::from_bytes([2; 32]),
@@ -112,9 +117,8 @@ async fn start(dir: &Path, job: &Job) -> anyhow::Result<SocketAddr> {
     let puts = Puts::open(dir)?;
     let mut keys = Vec::new();
     for n in 1..=job.values {
-        puts.put(&vec![8; job.page]).await?;
-        // As the puts name what they write.
-        keys.push(*blake3::hash(&n.to_be_bytes()).as_bytes());
+        puts.put(READ, &vec![8; job.page]).await?;
+        keys.push(key(READ, n));
     }
     let shared = Arc::new(Shared::new(puts, keys, job));
     let router = Router::new()
@@ -184,7 +188,7 @@ async fn write(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
         .public
         .verify(&HASH, &shared.of_hash)
         .map_err(|_| Failed)?;
-    shared.puts.put(&body).await.map_err(|_| Failed)?;
+    shared.puts.put(WRITTEN, &body).await.map_err(|_| Failed)?;
     ok(shared.receipt.clone())
 }
 
@@ -197,6 +201,6 @@ async fn token(State(shared): State<Arc<Shared>>, _body: Bytes) -> Answer {
     if let Some(end) = token.last_chunk_mut::<64>() {
         *end = *signature.as_bytes();
     }
-    shared.puts.put(&token).await.map_err(|_| Failed)?;
+    shared.puts.put(TOKEN, &token).await.map_err(|_| Failed)?;
     ok(token.into())
 }

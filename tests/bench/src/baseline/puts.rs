@@ -26,6 +26,13 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The key of the `n`th put.
+pub(crate) fn key(kind: u8, n: u64) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend_from_slice(blake3::hash(&n.to_be_bytes()).as_bytes());
+    key
+}
+
 impl Puts {
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
         let store = Arc::new(SledStore::open(dir, &SledOptions::default())?);
@@ -48,14 +55,15 @@ impl Puts {
         })
     }
 
-    /// Puts one value under a key that is new and lies anywhere; returns once it is durable.
-    pub(crate) async fn put(&self, value: &[u8]) -> anyhow::Result<()> {
+    /// Puts one value under a key that is new and lies anywhere among those of its kind, as a node's
+    /// do; returns once it is durable.
+    pub(crate) async fn put(&self, kind: u8, value: &[u8]) -> anyhow::Result<()> {
         let done = {
             let mut waiting = lock(&self.waiting);
             waiting.next += 1;
             let id = CommitId(waiting.next);
             let mut batch = Batch::new();
-            batch.put(blake3::hash(&id.0.to_be_bytes()).as_bytes(), value);
+            batch.put(key(kind, id.0), value);
             // Within the lock, for ids must ascend.
             match self.committer.submit(id, batch) {
                 Ok(()) => {}

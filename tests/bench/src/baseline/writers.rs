@@ -54,7 +54,7 @@ async fn work(job: Job, puts: &Arc<Puts>) -> anyhow::Result<()> {
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one)
                 .is_ok()
             {
-                puts.put(&value).await?;
+                puts.put(b'd', &value).await?;
             }
             anyhow::Ok(())
         });
