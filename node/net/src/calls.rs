@@ -179,18 +179,20 @@ impl Net {
             return self.refuse(channel, Problem::NotReady);
         };
         let now = Instant::now();
-        let mut quota = self.limits.calls_in_per_peer;
-        if self.faults.throttled(&from, now) {
-            quota /= 8;
-        }
-        if self.inbound.len() >= self.limits.calls_in || self.inbound.of(&from) >= quota.max(1) {
+        let (open, quota) = (self.inbound.of(&from), self.limits.calls_in_per_peer);
+        let throttled = self.faults.throttled(&from, now);
+        let own = if throttled { quota / 8 } else { quota };
+        if self.inbound.len() >= self.limits.calls_in || open >= own.max(1) {
             self.counters.calls_shed += 1;
             self.refuse(channel, Problem::Busy);
-            self.fault(
-                from,
-                Severity::Minor,
-                "more calls at once than a peer may have open",
-            );
+            // A throttled peer does not know that it is: no fault may follow from that.
+            if open >= quota {
+                self.fault(
+                    from,
+                    Severity::Minor,
+                    "more calls at once than a peer may have open",
+                );
+            }
             return;
         }
         match frame {

@@ -93,7 +93,8 @@ pub struct Limits {
     pub calls_in_per_peer: usize,
     /// Calls of all peers that may wait for their replies at once.
     pub calls_in: usize,
-    /// Calls to one peer on the wire at once; further ones wait in line.
+    /// Calls to one peer on the wire at once; further ones wait in line. More than what others take
+    /// from one peer would be refused, and be counted as faults.
     pub calls_out_per_peer: usize,
     /// Calls of this node that may be open at once, in line or on the wire; further ones fail at once.
     pub calls_out: usize,

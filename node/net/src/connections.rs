@@ -3,7 +3,8 @@
 //! A peer that vanishes without closing and comes back finds its old connection still standing here.
 //! Gossip tells its subscriptions on the first connection of a peer alone, so the peer would never
 //! hear of them. Three things mend it: who dials in although an older connection stands has lost that
-//! one; a connection whose pings fail is closed; and a peer without subscriptions is connected anew.
+//! one; a connection whose pings fail is closed; and a peer some of whose
+//! subscriptions are missing is connected anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(crate) struct Peer {
     connections: BTreeMap<ConnectionId, Connection>,
     /// Since when, for the operator.
     since: Time,
-    /// Since when gossip has known no subscription of it.
+    /// Since when gossip has not known all its subscriptions.
     silent: Instant,
 }
 
@@ -149,7 +150,7 @@ impl Net {
             }
             return;
         }
-        if !self.book.dial(node) {
+        if !self.book.dial(node, Instant::now()) {
             return;
         }
         if addresses.iter().any(needs_resolving) {
@@ -262,6 +263,26 @@ impl Net {
         self.book.learn(node, address)
     }
 
+    /// Forgets where nodes are that are no longer in the roster.
+    pub(crate) fn forget_strangers(&mut self) {
+        let behaviour = self.swarm.behaviour_mut();
+        let strangers: Vec<PeerId> = behaviour
+            .kad
+            .kbuckets()
+            .flat_map(|bucket| {
+                bucket
+                    .iter()
+                    .map(|e| *e.node.key.preimage())
+                    .collect::<Vec<_>>()
+            })
+            .filter(|peer| behaviour.gate.admit(node_id(peer).as_ref()).is_err())
+            .collect();
+        for peer in strangers {
+            behaviour.kad.remove_peer(&peer);
+        }
+        self.heals.retain(|node, _| self.book.knows(node));
+    }
+
     /// What is to be looked at from time to time.
     pub(crate) fn on_tick(&mut self) {
         let now = Instant::now();
@@ -286,7 +307,7 @@ impl Net {
             .behaviour()
             .gossip
             .all_peers()
-            .filter(|(_, topics)| !topics.is_empty())
+            .filter(|(_, topics)| self.topics.complete(topics.iter().copied()))
             .filter_map(|(peer, _)| node_id(peer))
             .collect();
         let mut lost = Vec::new();
@@ -303,12 +324,16 @@ impl Net {
             }
         }
         for node in lost {
-            // A peer that never subscribes is left alone ever longer.
+            // Soon at first, for the other side may have yet to notice; a peer that never subscribes is
+            // left alone ever longer.
             let times = self.heals.get(&node).map_or(0, |(n, _)| *n);
-            let wait = self.tuning.heal.saturating_mul(1 << times.min(6));
+            let wait = self
+                .tuning
+                .heal
+                .saturating_mul(1 << times.saturating_sub(2).min(6));
             self.heals
                 .insert(node, (times.saturating_add(1), now + wait));
-            tracing::info!(peer = %node, "peer without gossip subscriptions; connecting anew");
+            tracing::info!(peer = %node, "gossip subscriptions of a peer were lost; connecting anew");
             self.reconnect(node);
         }
     }

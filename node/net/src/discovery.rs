@@ -18,6 +18,8 @@ const MAX_ADDRESSES: usize = 8;
 const MAX_NODES: usize = 1024;
 /// The wait after the first failure; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longer than any dial takes.
+const DIAL_PATIENCE: Duration = Duration::from_secs(30);
 /// A lookup that found nothing is not repeated sooner.
 const LOOKUP_WAIT: Duration = Duration::from_secs(5);
 
@@ -30,7 +32,14 @@ struct Known {
     failures: u32,
     not_before: Option<Instant>,
     looked_up: Option<Instant>,
-    dialing: bool,
+    dialing: Option<Instant>,
+}
+
+impl Known {
+    /// Whether a dial is under way: one whose end was never told must not block the next for ever.
+    fn busy(&self, now: Instant) -> bool {
+        self.dialing.is_some_and(|at| now < at + DIAL_PATIENCE)
+    }
 }
 
 /// The address book.
@@ -174,13 +183,18 @@ impl Discovery {
         };
         known.failures = 0;
         known.not_before = None;
-        known.dialing = false;
+        known.dialing = None;
     }
 
     /// A dial begins; false when one is under way.
-    pub(crate) fn dial(&mut self, node: NodeId) -> bool {
-        self.entry(node)
-            .is_some_and(|k| !std::mem::replace(&mut k.dialing, true))
+    pub(crate) fn dial(&mut self, node: NodeId, now: Instant) -> bool {
+        self.entry(node).is_some_and(|known| {
+            let free = !known.busy(now);
+            if free {
+                known.dialing = Some(now);
+            }
+            free
+        })
     }
 
     /// A dial failed: the next one waits longer.
@@ -189,7 +203,7 @@ impl Discovery {
         let Some(known) = self.entry(node) else {
             return;
         };
-        known.dialing = false;
+        known.dialing = None;
         let doubled = FIRST_WAIT.saturating_mul(1 << known.failures.min(10));
         let wait = doubled.min(longest_wait);
         known.failures = known.failures.saturating_add(1);
@@ -230,7 +244,7 @@ impl Discovery {
         let ready = |n: &NodeId| {
             self.nodes
                 .get(n)
-                .is_none_or(|k| !k.dialing && k.not_before.is_none_or(|at| at <= now))
+                .is_none_or(|k| !k.busy(now) && k.not_before.is_none_or(|at| at <= now))
         };
         let mut due: Vec<NodeId> = self
             .chosen
@@ -309,8 +323,8 @@ mod tests {
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..6 {
-            assert!(book.dial(node(1)));
-            assert!(!book.dial(node(1)));
+            assert!(book.dial(node(1), now));
+            assert!(!book.dial(node(1), now));
             book.failed(node(1), now);
             let before = now;
             while book.due(now, |_| false).is_empty() {

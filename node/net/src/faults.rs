@@ -52,12 +52,13 @@ pub(crate) struct Faults {
 impl Faults {
     /// Counts a fault.
     pub(crate) fn add(&mut self, node: NodeId, severity: Severity, now: Instant) -> Consequence {
-        let more = match severity {
-            Severity::Minor => MINOR,
-            Severity::Major => MAJOR,
+        let sum = self.sum(&node, now);
+        let value = match severity {
+            // What can happen to an honest peer throttles it at worst.
+            Severity::Minor => (sum + MINOR).min(THROTTLE).max(sum),
+            Severity::Major => sum + MAJOR,
             Severity::Fatal => BAN,
         };
-        let value = self.sum(&node, now) + more;
         self.sums.insert(node, Sum { value, at: now });
         if value >= BAN {
             // The ban is the consequence; after it the peer starts anew.
@@ -111,6 +112,19 @@ mod tests {
         assert!(faults.throttled(&node, now));
         assert_eq!(faults.add(node, Severity::Fatal, now), Consequence::Banned);
         assert!(!faults.throttled(&node, now));
+    }
+
+    #[test]
+    fn minor_faults_never_ban_and_a_flood_of_major_ones_does() {
+        let now = Instant::now();
+        let node = NodeId::from_bytes([1; 32]);
+        let mut faults = Faults::default();
+        for _ in 0..1000 {
+            assert_ne!(faults.add(node, Severity::Minor, now), Consequence::Banned);
+        }
+        assert!(faults.throttled(&node, now));
+        let mut banned = |_: &i32| faults.add(node, Severity::Major, now) == Consequence::Banned;
+        assert_eq!((1..=20).find(&mut banned), Some(18));
     }
 
     #[test]

@@ -54,6 +54,27 @@ impl Topics {
         self.by_hash.get(hash).copied()
     }
 
+    /// Whether these are the names of all topics that a node subscribes to: trust, and the shards of
+    /// its roster, which may have another number of them than this node's. Fewer mean that some were
+    /// lost: a graft tells of a topic, too, so that a peer whose subscriptions were lost may be known
+    /// to have some.
+    pub(crate) fn complete<'a>(&self, names: impl Iterator<Item = &'a TopicHash>) -> bool {
+        let mut trust = false;
+        let mut shards: u16 = 0;
+        let mut highest = None;
+        for topic in names.filter_map(|n| self.topic(n)) {
+            match topic {
+                Topic::Trust => trust = true,
+                Topic::Shard(n) => {
+                    shards += 1;
+                    highest = highest.max(Some(n));
+                }
+            }
+        }
+        let contiguous = highest.is_none_or(|h| h + 1 == shards);
+        trust && contiguous && (shards == 0 || shards.is_power_of_two())
+    }
+
     /// All names.
     pub(crate) fn all(&self) -> impl Iterator<Item = TopicHash> {
         self.by_hash.keys().cloned()
@@ -234,6 +255,27 @@ mod tests {
             assert_eq!(topics.topic(&hash), Some(topic));
             assert_eq!(others.topic(&hash), None);
         }
+    }
+
+    #[test]
+    fn lost_subscriptions_are_noticed() {
+        let topics = Topics::new(&FederationId::from_bytes([1; 32]));
+        let complete = |wanted: &[Topic]| {
+            let names: Vec<_> = wanted.iter().map(|t| topics.name(*t).hash()).collect();
+            topics.complete(names.iter())
+        };
+        let with = |n: u16| {
+            (0..n)
+                .map(Topic::Shard)
+                .chain([Topic::Trust])
+                .collect::<Vec<_>>()
+        };
+        assert!(complete(&[Topic::Trust]));
+        assert!(complete(&with(1)) && complete(&with(16)) && complete(&with(256)));
+        assert!(!complete(&[]));
+        assert!(!complete(&with(15)));
+        assert!(!complete(&[Topic::Trust, Topic::Shard(3)]));
+        assert!(!complete(&(0..16).map(Topic::Shard).collect::<Vec<_>>()));
     }
 
     #[test]

@@ -14,17 +14,18 @@ use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm, SwarmBuilder, TransportError, noise, tcp, yamux};
+use libp2p::{Multiaddr, Swarm, SwarmBuilder, TransportError};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
-use crate::behaviour::Behaviour;
+use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::config::NetConfig;
 use crate::error::NetError;
 use crate::gossip::Topics;
 use crate::peer::{ip, is_tcp, node_id};
 use crate::status::NetStatus;
 use crate::swarm::{Channels, Net};
+use crate::transport::transport;
 
 /// The core's queue. It is called from the event loop, so it must not block.
 pub type Inputs = Arc<dyn Fn(Input) + Send + Sync>;
@@ -160,7 +161,8 @@ pub async fn start(
     let nodes = view.roster().map_or(0, |r| r.nodes().count());
     let behaviour = Behaviour::new(&key, &config, &topics, nodes)?;
     let mut swarm = build(key, behaviour)?;
-    let listening = listen(&mut swarm, &config.listen).await?;
+    let mut early = Vec::new();
+    let listening = listen(&mut swarm, &config.listen, &mut early).await?;
     for address in &config.announce {
         swarm.add_external_address(address.clone());
     }
@@ -179,7 +181,7 @@ pub async fn start(
     let net = Net::new(
         swarm, config, node, topics, &bootstrap, view, listening, channels,
     );
-    tokio::spawn(net.run());
+    tokio::spawn(net.run(early));
     Ok(Handle {
         node,
         commands,
@@ -189,15 +191,15 @@ pub async fn start(
 }
 
 fn build(key: Keypair, behaviour: Behaviour) -> Result<Swarm<Behaviour>, NetError> {
+    let transport = transport(&key).map_err(|_| NetError::BadKey)?;
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default(),
-            noise::Config::new,
-            yamux::Config::default,
-        )
-        .map_err(|_: noise::Error| NetError::BadKey)?
-        .with_behaviour(|_| behaviour);
+        .with_other_transport(|_| transport);
+    let swarm = match swarm {
+        Ok(swarm) => swarm,
+        Err(never) => match never {},
+    };
+    let swarm = swarm.with_behaviour(|_| behaviour);
     let swarm = match swarm {
         Ok(swarm) => swarm,
         Err(never) => match never {},
@@ -210,10 +212,11 @@ fn build(key: Keypair, behaviour: Behaviour) -> Result<Swarm<Behaviour>, NetErro
         .build())
 }
 
-/// Binds every address, and waits until all are reported.
+/// Binds every address, and waits until all are reported; what else happens meanwhile goes to `early`.
 async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
+    early: &mut Vec<SwarmEvent<BehaviourEvent>>,
 ) -> Result<Vec<(ListenerId, Multiaddr)>, NetError> {
     let mut waiting = Vec::new();
     for address in addresses {
@@ -253,7 +256,8 @@ async fn listen(
                         return Err(NetError::listen(address, error));
                     }
                 }
-                _ => {}
+                // Peers may connect before all addresses are reported.
+                event => early.push(event),
             }
         }
         Ok(())
@@ -274,8 +278,8 @@ async fn listen(
     }
 }
 
-/// Sees whether the address is free. The listener itself allows others on the same port (it dials
-/// from there), so two nodes with the same port would share the connections without a word.
+/// Sees whether the address is free. The listener itself allows others on the same port, so two nodes
+/// with the same port would share the connections without a word.
 fn probe(address: &Multiaddr) -> Result<(), NetError> {
     let port = address.iter().find_map(|p| match p {
         Protocol::Tcp(port) => Some(port),

@@ -25,6 +25,7 @@ mod outbound;
 mod peer;
 mod status;
 mod swarm;
+mod transport;
 mod work;
 
 pub use config::{Limits, Mesh, NetConfig, Tuning};

@@ -14,11 +14,12 @@ use lapwing_protocol::trust::TrustView;
 use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::PublishError;
 use libp2p::kad::QueryId;
+use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::behaviour::Behaviour;
+use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::config::{Limits, NetConfig, Tuning};
 use crate::connections::Peer;
 use crate::discovery::Discovery;
@@ -33,6 +34,10 @@ use crate::work::{Done, Workers};
 
 /// How long the end waits for connections to close in good order.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A reply counts as sent before its bytes are with the peer, and closing the connection would
+/// overtake them: so long the end waits after the last.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// The event loop's ends of its channels.
 pub(crate) struct Channels {
@@ -71,6 +76,8 @@ pub(crate) struct Net {
     pub(crate) counters: Counters,
     /// Set by a shutdown: when it stops waiting.
     pub(crate) closing: Option<Instant>,
+    /// When a shutdown with no open call is done.
+    quiet: Option<Instant>,
     /// The handle is gone.
     orphaned: bool,
     /// Connections changed since the last status.
@@ -121,6 +128,7 @@ impl Net {
             listening: listening.into_iter().map(|(_, a)| a).collect(),
             counters: Counters::default(),
             closing: None,
+            quiet: None,
             orphaned: false,
             changed: true,
             limits,
@@ -130,9 +138,12 @@ impl Net {
         net
     }
 
-    /// Runs until a shutdown is done.
-    pub(crate) async fn run(mut self) {
+    /// Runs until a shutdown is done; `early` happened before.
+    pub(crate) async fn run(mut self, early: Vec<SwarmEvent<BehaviourEvent>>) {
         tracing::info!(node = %self.own, "network side started");
+        for event in early {
+            self.on_event(event);
+        }
         let mut tick = interval(self.tuning.tick.max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.drained() {
@@ -164,6 +175,7 @@ impl Net {
             self.inbound.next_due(),
             self.outbound.next_due(),
             self.closing,
+            self.quiet,
         ]
         .into_iter()
         .flatten()
@@ -227,6 +239,7 @@ impl Net {
         for node in strangers {
             self.part(node);
         }
+        self.forget_strangers();
         let shards = view.params().map_or(0, |p| p.shards);
         let wanted = (0..shards)
             .map(Topic::Shard)
@@ -329,9 +342,18 @@ impl Net {
         }
     }
 
-    fn drained(&self) -> bool {
-        self.closing
-            .is_some_and(|until| self.inbound.len() == 0 || Instant::now() >= until)
+    /// Whether a shutdown need not wait any longer.
+    fn drained(&mut self) -> bool {
+        let Some(until) = self.closing else {
+            return false;
+        };
+        let now = Instant::now();
+        if self.inbound.len() > 0 {
+            self.quiet = None;
+            return now >= until;
+        }
+        let quiet = *self.quiet.get_or_insert(now + LINGER);
+        now >= quiet.min(until)
     }
 
     /// Settles what is open and closes the connections.

@@ -51,6 +51,13 @@ pub(crate) fn config(fixture: &Fixture, node: &TestNode) -> NetConfig {
     config
 }
 
+/// The settings of a node that meets a raw peer, which does not subscribe to what nodes do.
+pub(crate) fn tolerant(fixture: &Fixture, node: &TestNode) -> NetConfig {
+    let mut config = config(fixture, node);
+    config.tuning.heal = Duration::from_secs(600);
+    config
+}
+
 /// The seed of a key that is in no roster.
 pub(crate) fn strange_seed() -> Zeroizing<[u8; 32]> {
     Zeroizing::new([99; 32])
@@ -86,6 +93,16 @@ impl Node {
         with_peer(address, &self.id())
     }
 
+    /// The port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        let address = self.handle.listening().remove(0);
+        let port = address.iter().find_map(|p| match p {
+            libp2p::multiaddr::Protocol::Tcp(port) => Some(port),
+            _ => None,
+        });
+        port.unwrap()
+    }
+
     /// Waits for an input that `pick` takes; others are kept for later.
     pub(crate) async fn expect<T>(
         &mut self,
@@ -110,9 +127,10 @@ impl Node {
                 self.kept.push(input);
             }
         };
-        timeout(PATIENCE, wait)
-            .await
-            .unwrap_or_else(|_| panic!("waited in vain for {what}"))
+        match timeout(PATIENCE, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain for {what}: {:?}", self.handle.status()),
+        }
     }
 
     /// How many inputs `pick` takes within `time`.
