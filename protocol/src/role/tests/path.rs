@@ -112,11 +112,18 @@ fn the_whole_way_with_lost_answers() {
 }
 
 #[test]
-fn the_whole_way_with_crashes_and_lost_answers() {
-    for seed in 1..=3 {
-        println!("seed {seed}");
-        whole_way(seed, true, true);
-    }
+fn the_whole_way_with_crashes_and_lost_answers_seed_1() {
+    whole_way(1, true, true);
+}
+
+#[test]
+fn the_whole_way_with_crashes_and_lost_answers_seed_2() {
+    whole_way(2, true, true);
+}
+
+#[test]
+fn the_whole_way_with_crashes_and_lost_answers_seed_3() {
+    whole_way(3, true, true);
 }
 
 #[test]
