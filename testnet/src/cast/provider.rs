@@ -12,8 +12,8 @@ use super::{VACCINE, clock, trouble, wait};
 use crate::driver::Handle;
 use crate::report::Say;
 
-/// Slots of each provider.
-pub const SLOTS: u32 = 20;
+/// Slots of each provider: more than its users' offers hold, so that who cancels can be offered another.
+pub const SLOTS: u32 = 24;
 
 /// A provider's certificate and region keys, from the application on.
 ///
