@@ -209,11 +209,14 @@ mod tests {
     fn sleeper(dir: &Path, name: &str) -> Child {
         let exe = dir.join(name);
         fs::copy("/bin/sleep", &exe).unwrap();
-        Command::new(exe)
-            .arg("60")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap()
+        loop {
+            let spawned = Command::new(&exe).arg("60").stdin(Stdio::null()).spawn();
+            match spawned {
+                // A process that another test is just starting still has the copy open for writing.
+                Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => {}
+                spawned => return spawned.unwrap(),
+            }
+        }
     }
 
     /// A run as a crash leaves it: its owner is gone.
