@@ -8,7 +8,6 @@ mod abuse;
 mod admin;
 mod calls;
 mod client;
-mod cost;
 mod node;
 mod openapi;
 mod trust;
