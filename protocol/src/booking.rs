@@ -113,6 +113,8 @@ wire_code! {
         3 => TokenLocked,
         /// The offer has expired or was withdrawn.
         4 => OfferClosed,
+        /// There is no other slot to offer now.
+        5 => NothingFree,
     }
 }
 
@@ -128,10 +130,10 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// The answer to a booking; signed by the provider and sealed to the user's key.
+    /// The answer to a letter; signed by the provider and sealed to the user's key.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Confirmation {
-        /// The booking's record id.
+        /// The record id of the [`Booking`], [`Change`] or [`Cancellation`] that is answered.
         pub booking: RecordId,
         /// The offer's record id.
         pub offer: RecordId,
@@ -169,6 +171,97 @@ impl Record for Cancellation {
     const MAX: usize = 1024;
 }
 
+wire_struct! {
+    /// A slot of an offer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Choice {
+        /// The offer's record id.
+        pub offer: RecordId,
+        /// Which of its slots.
+        pub slot: u8,
+    }
+}
+
+wire_struct! {
+    /// The user would like another slot of the same provider in place of the booked one; signed by the
+    /// token's key and sealed to the key of an open offer, or of the booked one. The booking lock stays
+    /// as it is, and so does the booking until the change is confirmed.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Change {
+        /// The record id of the booking, or of the latest confirmed change.
+        pub booking: RecordId,
+        /// The slot; without one, the provider is asked for another offer.
+        pub choice: Option<Choice>,
+        /// Makes two changes of one booking different.
+        pub nonce: [u8; 16],
+    }
+}
+
+impl Record for Change {
+    const TYPE: u64 = 38;
+    const DOMAIN: &'static str = "lapwing/v1/change";
+    const MAX: usize = 512;
+}
+
+wire_struct! {
+    /// The provider cancels; signed by the provider and sealed to the user's key.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ProviderCancellation {
+        /// The record id of the booking, or of the latest confirmed change.
+        pub booking: RecordId,
+        /// The COSE [`crate::queue::Release`] that frees the booking lock, signed by the ticket's key.
+        pub release: Bytes<512>,
+        /// Whether another offer follows.
+        pub again: bool,
+        /// Why, to read.
+        pub text: Text<300>,
+    }
+}
+
+impl Record for ProviderCancellation {
+    const TYPE: u64 = 39;
+    const DOMAIN: &'static str = "lapwing/v1/provider-cancellation";
+    const MAX: usize = 1536;
+}
+
+wire_code! {
+    /// Why a provider is reported.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum ReportReason {
+        /// It is not the practice that it claims to be.
+        1 => Impostor,
+        /// It asks for money or data that it has no right to.
+        2 => Demands,
+        /// It does not keep its appointments.
+        3 => NoAppointment,
+        /// It uses the user's data for something else.
+        4 => DataMisuse,
+        /// Something else: see the text.
+        5 => Other,
+    }
+}
+
+wire_struct! {
+    /// A user reports a provider to the mediator that certified it, with an offer that the provider
+    /// signed. Sealed to the mediator's sealing key with [`crate::seal::Purpose::Report`] and written to
+    /// the mediator's inbox, paid for by work. It is not signed: who reports stays unnamed; only who was
+    /// sent an offer has one.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Report {
+        /// The mediator.
+        pub mediator: MediatorId,
+        /// Why.
+        pub reason: ReportReason,
+        /// What happened, to read.
+        pub text: Text<1500>,
+        /// The COSE [`Offer`].
+        pub offer: Bytes<8192>,
+    }
+}
+
+/// Longest encoding of a [`Report`].
+pub const MAX_REPORT: usize = 10 * 1024;
+
 wire_enum! {
     /// What is sealed into one slot of the channel from user to provider. COSE bytes.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +272,8 @@ wire_enum! {
         2 => Cancellation(Bytes<1536>),
         /// A message to read.
         3 => Message(Text<1500>),
+        /// A [`Change`].
+        4 => Change(Bytes<768>),
     }
 }
 
@@ -192,6 +287,8 @@ wire_enum! {
         2 => Offer(Bytes<3900>),
         /// A message to read.
         3 => Message(Text<1500>),
+        /// A [`ProviderCancellation`].
+        4 => Cancellation(Bytes<2048>),
     }
 }
 

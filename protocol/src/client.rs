@@ -13,10 +13,10 @@ use crate::mailbox::{
 use crate::problem::Problem;
 use crate::queue::{
     Accept, Challenge, ChallengeOrder, Claim, Claimed, LockOrder, MAX_CLAIM, MAX_LOCK_ORDER,
-    Release, Request,
+    Release, Relist, Request,
 };
 use crate::time::Time;
-use crate::token::{MAX_TOKEN_ORDER, TokenOrder, work_holds};
+use crate::token::{MAX_TOKEN_ORDER, TokenOrder, TokenWork, epoch_at};
 use crate::trust::{CheckedTrust, TrustView};
 use crate::wire_struct;
 
@@ -54,13 +54,15 @@ pub enum CallKind {
     Lock,
     /// Free a booking lock: COSE [`Release`] → [`Receipt`].
     Release,
+    /// Be listed again: COSE [`Relist`] → [`Receipt`].
+    Relist,
     /// Publish a record of the chain of trust: COSE → its id, 32 bytes.
     Publish,
 }
 
 impl CallKind {
     /// All kinds.
-    pub const ALL: [CallKind; 13] = [
+    pub const ALL: [CallKind; 14] = [
         Self::Token,
         Self::Request,
         Self::Open,
@@ -73,6 +75,7 @@ impl CallKind {
         Self::Claim,
         Self::Lock,
         Self::Release,
+        Self::Relist,
         Self::Publish,
     ];
 
@@ -91,6 +94,7 @@ impl CallKind {
             Self::Claim => "/v1/claims",
             Self::Lock => "/v1/locks/take",
             Self::Release => "/v1/locks/release",
+            Self::Relist => "/v1/requests/relist",
             Self::Publish => "/v1/trust",
         }
     }
@@ -104,6 +108,7 @@ impl CallKind {
             | Self::SetMark
             | Self::Claim
             | Self::Release
+            | Self::Relist
             | Self::Publish => "application/cose",
             _ => "application/cbor",
         }
@@ -117,7 +122,7 @@ impl CallKind {
             Self::Open => 17 * 1024,
             Self::Write => MAX_BLOB_WRITE,
             Self::Read => 2048,
-            Self::Delete | Self::SetMark | Self::Release => 1280,
+            Self::Delete | Self::SetMark | Self::Release | Self::Relist => 1280,
             Self::ReadMarks => 4096,
             Self::Challenge => 128,
             Self::Claim => 2048,
@@ -267,7 +272,7 @@ pub enum CheckedCall {
     Request(CheckedRequest),
     /// Open mailboxes and marks.
     Open(Verified<OpenOrder>),
-    /// Write, delete, set a mark or release a lock: one item.
+    /// Write, delete, set a mark, release a lock or be listed again: one item.
     Put(CheckedItem),
     /// Read a mailbox.
     Read(Verified<ReadProof>, Option<u32>),
@@ -301,8 +306,13 @@ pub fn check_call(
     match kind {
         CallKind::Token => {
             let order: TokenOrder = from_bytes(body, MAX_TOKEN_ORDER)?;
-            let bits = trust.params().ok_or(Problem::NotReady)?.token_work;
-            if !work_holds(&trust.federation_id(), &order.hash, order.proof, bits) {
+            let params = trust.params().ok_or(Problem::NotReady)?;
+            let work = TokenWork {
+                federation: trust.federation_id(),
+                issuer: *me,
+                epoch: epoch_at(now, params.epoch),
+            };
+            if !work.holds(&order.hash, order.proof, params.token_work) {
                 return Err(Problem::WorkMissing);
             }
             Ok(CheckedCall::Token(order))
@@ -322,6 +332,13 @@ pub fn check_call(
                 return Err(Problem::Expired);
             }
             put(ItemKind::Release)
+        }
+        CallKind::Relist => {
+            let relist = parse::<Relist>(body)?;
+            if relist.unverified().expires <= now {
+                return Err(Problem::Expired);
+            }
+            put(ItemKind::Relist)
         }
         CallKind::Read => {
             let order: ReadOrder = from_bytes(body, kind.max_body())?;
@@ -545,9 +562,11 @@ impl Answer {
             CallKind::Token => Self::Token(body.to_vec()),
             CallKind::Request => Self::Admission(body.to_vec()),
             CallKind::Open => Self::Openings(from_bytes(body, max)?),
-            CallKind::Write | CallKind::Delete | CallKind::SetMark | CallKind::Release => {
-                Self::Receipt(from_bytes(body, max)?)
-            }
+            CallKind::Write
+            | CallKind::Delete
+            | CallKind::SetMark
+            | CallKind::Release
+            | CallKind::Relist => Self::Receipt(from_bytes(body, max)?),
             CallKind::Read => Self::Page(from_bytes(body, max)?),
             CallKind::ReadMarks => Self::Marks(from_bytes(body, max)?),
             CallKind::Challenge => Self::Challenges(from_bytes(body, max)?),

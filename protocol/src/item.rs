@@ -15,7 +15,7 @@ use crate::hash::hash;
 use crate::id::{ItemId, MailboxId, RequestId, TicketId};
 use crate::mailbox::{BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, Opening, Spend};
 use crate::problem::Problem;
-use crate::queue::{Admission, LockGrant, QueueEntry, Release, Request, TicketGrant};
+use crate::queue::{Admission, LockGrant, QueueEntry, Release, Relist, Request, TicketGrant};
 use crate::time::{Hour, Time};
 use crate::token::PriorityToken;
 use crate::{wire_code, wire_struct};
@@ -49,6 +49,8 @@ wire_code! {
         9 => Lock,
         /// A COSE [`Release`], placed by its region.
         10 => Release,
+        /// A COSE [`Relist`], placed by its region.
+        11 => Relist,
     }
 }
 
@@ -209,6 +211,8 @@ pub enum Item {
     Lock(Verified<LockGrant>),
     /// A booking lock was freed; the core checks that its signer may.
     Release(Verified<Release>),
+    /// A request is listed again; the core checks that its signer may.
+    Relist(Verified<Relist>),
 }
 
 /// An item that was checked.
@@ -250,6 +254,7 @@ impl CheckedItem {
             Item::Spend(_) => ItemKind::Spend,
             Item::Lock(_) => ItemKind::Lock,
             Item::Release(_) => ItemKind::Release,
+            Item::Relist(_) => ItemKind::Relist,
         }
     }
     /// The id by which its holders are found.
@@ -265,6 +270,7 @@ impl CheckedItem {
             Item::Spend(s) => *s.grant.region.as_bytes(),
             Item::Lock(l) => *l.region.as_bytes(),
             Item::Release(r) => *r.region.as_bytes(),
+            Item::Relist(r) => *r.region.as_bytes(),
         }
     }
     /// The item as it travels.
@@ -375,6 +381,7 @@ impl CheckedItem {
             Item::Spend(s) => (Some(s.grant.request), 0),
             Item::Lock(l) => (Some(l.request), 0),
             Item::Release(r) => (Some(r.request), 0),
+            Item::Relist(r) => (Some(r.request), 0),
         };
         ItemKey {
             placement: self.placement(),
@@ -398,6 +405,7 @@ impl CheckedItem {
             Item::Spend(s) => s.grant.expires,
             Item::Lock(l) => l.expires,
             Item::Release(r) => r.expires,
+            Item::Relist(r) => r.expires,
         }
     }
 }

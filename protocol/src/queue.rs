@@ -295,3 +295,31 @@ impl Record for Release {
     const DOMAIN: &'static str = "lapwing/v1/release";
     const MAX: usize = 384;
 }
+
+/// Most tickets, and most locks, in one [`Relist`].
+pub const MAX_RELIST: usize = 8;
+
+wire_struct! {
+    /// The user asks to be listed again: the offers of these tickets are given up and no longer count as
+    /// open; after the release of these locks the region's providers may offer anew. Signed by the
+    /// token's key.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Relist {
+        /// The region.
+        pub region: RegionId,
+        /// The request.
+        pub request: RequestId,
+        /// Tickets whose offers the user gives up.
+        pub tickets: List<TicketId, MAX_RELIST>,
+        /// Booking locks that were, or are being, released.
+        pub locks: List<LockId, MAX_RELIST>,
+        /// When the request expires.
+        pub expires: Time,
+    }
+}
+
+impl Record for Relist {
+    const TYPE: u64 = 27;
+    const DOMAIN: &'static str = "lapwing/v1/relist";
+    const MAX: usize = 1024;
+}

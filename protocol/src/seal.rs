@@ -62,6 +62,8 @@ crate::wire_code! {
         8 => Message,
         /// A key backup.
         9 => Vault,
+        /// A user's report, to a mediator.
+        10 => Report,
     }
 }
 

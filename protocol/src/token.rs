@@ -44,7 +44,7 @@ wire_struct! {
     pub struct TokenOrder {
         /// H.
         pub hash: TokenHash,
-        /// The proof: [`work_hash`] of it has enough leading zero bits.
+        /// The proof: [`TokenWork::hash`] of it has enough leading zero bits.
         pub proof: u64,
         /// The fresh key that will sign the request.
         pub key: VerifyingKey,
@@ -54,26 +54,35 @@ wire_struct! {
 /// Longest encoding of a [`TokenOrder`].
 pub const MAX_TOKEN_ORDER: usize = 128;
 
-/// The hash on which the work over H is done. It names the federation, so that work for one buys
-/// nothing in another.
-pub fn work_hash(federation: &FederationId, h: &TokenHash, proof: u64) -> [u8; 32] {
-    hash("lapwing/v1/token-work", &(*federation, *h, proof))
+/// What the work over H is done for. It names federation, issuer and lottery epoch, so that one proof
+/// draws once, at one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenWork {
+    /// The federation.
+    pub federation: FederationId,
+    /// The node that is asked for the token.
+    pub issuer: NodeId,
+    /// The lottery epoch at that node's clock.
+    pub epoch: u32,
 }
 
-/// Whether a proof over H has at least `bits` leading zero bits.
-pub fn work_holds(federation: &FederationId, h: &TokenHash, proof: u64, bits: u8) -> bool {
-    work_bits(&work_hash(federation, h, proof)) >= u32::from(bits)
-}
+impl TokenWork {
+    /// The hash on which the work is done.
+    pub fn hash(&self, h: &TokenHash, proof: u64) -> [u8; 32] {
+        let parts = (self.federation, self.issuer, self.epoch, *h, proof);
+        hash("lapwing/v1/token-work", &parts)
+    }
 
-/// Tries proofs from `from` on, at most `tries` of them; a caller that shows progress calls it in pieces.
-pub fn search_work(
-    federation: &FederationId,
-    h: &TokenHash,
-    bits: u8,
-    from: u64,
-    tries: u64,
-) -> Option<u64> {
-    (from..from.saturating_add(tries)).find(|proof| work_holds(federation, h, *proof, bits))
+    /// Whether a proof over H has at least `bits` leading zero bits.
+    pub fn holds(&self, h: &TokenHash, proof: u64, bits: u8) -> bool {
+        work_bits(&self.hash(h, proof)) >= u32::from(bits)
+    }
+
+    /// Tries proofs from `from` on, at most `tries` of them; a caller that shows progress calls it in
+    /// pieces.
+    pub fn search(&self, h: &TokenHash, bits: u8, from: u64, tries: u64) -> Option<u64> {
+        (from..from.saturating_add(tries)).find(|proof| self.holds(h, *proof, bits))
+    }
 }
 
 wire_struct! {

@@ -44,7 +44,7 @@ fn every_call_refuses_what_is_not_one_canonical_encoding() {
     let mark = w.mark();
     w.open_mark(0, &mark).unwrap();
     w.run(1_000);
-    let (order, _) = w.token_order();
+    let (order, _) = w.token_order(0);
     let drawn = w.draw(0).unwrap();
     let placed = w.request(&drawn, 0);
     let challenges = w.challenges(0, 0).unwrap();
@@ -337,7 +337,7 @@ fn the_cap_on_openings_binds_a_node_and_its_peers() {
 #[test]
 fn requests_claims_and_releases_are_refused_by_what_is_wrong_with_them() {
     let mut w = World::new(5, 3);
-    let (order, _) = w.token_order();
+    let (order, _) = w.token_order(0);
     let drawn = w.draw(0).unwrap();
     let (_, known) = w.place(0, 0).unwrap();
     let ticket = w.claim(0, 0, 1).unwrap().remove(0);
@@ -345,9 +345,13 @@ fn requests_claims_and_releases_are_refused_by_what_is_wrong_with_them() {
     w.run(1_000);
     let mut idle = order.clone();
     idle.hash = TokenHash::from_bytes([1; 32]);
-    let work = (0..).find(|p| {
-        !lapwing_protocol::token::work_holds(&w.fixture.federation.id(), &idle.hash, *p, 4)
-    });
+    let work = lapwing_protocol::token::TokenWork {
+        federation: w.fixture.federation.id(),
+        issuer: w.id(0),
+        epoch: lapwing_protocol::token::epoch_at(w.now(), w.fixture.params.epoch),
+    };
+    let bits = w.fixture.params.token_work;
+    let work = (0..).find(|p| !work.holds(&idle.hash, *p, bits));
     idle.proof = work.unwrap();
     let call = Call::new(CallKind::Token, to_bytes(&idle));
     refused(

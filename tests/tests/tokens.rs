@@ -32,7 +32,7 @@ fn admission_of(answer: &Result<Answer, Problem>) -> Option<Vec<u8>> {
 #[test]
 fn the_same_order_gets_the_same_token_until_the_epoch_ends() {
     let mut w = World::new(1, 3);
-    let (order, _) = w.token_order();
+    let (order, key) = w.token_order(0);
     let call = Call::new(CallKind::Token, to_bytes(&order));
     let first = token_of(w.call(0, &call));
     assert_eq!(token_of(w.call(0, &call)), first);
@@ -43,15 +43,20 @@ fn the_same_order_gets_the_same_token_until_the_epoch_ends() {
         first,
         "a token survives its node's crash"
     );
-    let (mut other, _) = w.token_order();
-    other.hash = order.hash;
-    other.proof = order.proof;
+    let stranger = w.key();
+    let other = w.token_order_for(0, order.hash, &stranger);
     assert_eq!(
         w.call(0, &Call::new(CallKind::Token, to_bytes(&other))),
         Err(Problem::TokenUsed),
         "one H draws once"
     );
-    let elsewhere = token_of(w.call(1, &call));
+    assert_eq!(
+        w.call(1, &call),
+        Err(Problem::WorkMissing),
+        "one proof draws at one node"
+    );
+    let order = w.token_order_for(1, order.hash, &key);
+    let elsewhere = token_of(w.call(1, &Call::new(CallKind::Token, to_bytes(&order))));
     let (a, b) = (
         parse::<PriorityToken>(&first).unwrap(),
         parse::<PriorityToken>(&elsewhere).unwrap(),
@@ -62,7 +67,13 @@ fn the_same_order_gets_the_same_token_until_the_epoch_ends() {
         "every issuer has its own secret"
     );
     w.sleep(86_400_000);
-    let next = token_of(w.call(0, &call));
+    assert_eq!(
+        w.call(0, &call),
+        Err(Problem::WorkMissing),
+        "one proof draws in one epoch"
+    );
+    let order = w.token_order_for(0, order.hash, &key);
+    let next = token_of(w.call(0, &Call::new(CallKind::Token, to_bytes(&order))));
     let c = parse::<PriorityToken>(&next).unwrap();
     assert_eq!(c.unverified().epoch, a.unverified().epoch + 1);
     assert_eq!(c.unverified().serial, 0);
@@ -77,7 +88,7 @@ fn serials_are_never_given_twice() {
         for _ in 0..6 {
             let asks: Vec<Ask> = (0..4)
                 .map(|_| {
-                    let (order, _) = w.token_order();
+                    let (order, _) = w.token_order(0);
                     w.ask(0, &Call::new(CallKind::Token, to_bytes(&order)))
                 })
                 .collect();

@@ -221,7 +221,8 @@ pub(crate) fn price(kind: CallKind) -> u32 {
         | CallKind::Write
         | CallKind::Delete
         | CallKind::SetMark
-        | CallKind::Release => 1,
+        | CallKind::Release
+        | CallKind::Relist => 1,
         CallKind::Token
         | CallKind::Request
         | CallKind::Open

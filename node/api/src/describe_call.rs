@@ -111,6 +111,14 @@ pub(crate) fn call(kind: CallKind) -> Operation {
             "Release",
             "Receipt",
         ),
+        CallKind::Relist => (
+            "relist",
+            "queue",
+            "Be listed again",
+            "Gives up the offers of some tickets, so that other providers may offer.",
+            "Relist",
+            "Receipt",
+        ),
         CallKind::Publish => (
             "publish",
             "trust",

@@ -154,6 +154,15 @@ impl<R: Reader> Core<R> {
                 self.queue.add_release(release, release.signer());
                 self.write_group(item, &key, expires);
             }
+            Item::Relist(relist) => {
+                // The union of what holders took is bounded, since each of them is.
+                match self.queue.may_relist(relist, relist.signer(), now) {
+                    Err(Problem::ReoffersUsed | Problem::OldVersion) if how == How::Sync => {}
+                    other => other?,
+                }
+                self.queue.add_relist(relist);
+                self.write_group(item, &key, expires);
+            }
         }
         match how {
             How::Fresh => self.numbers.written += 1,

@@ -100,6 +100,7 @@ impl<R: Reader> Core<R> {
             Item::Spend(s) => self.queue.add_spend(s.grant(), s.spend()),
             Item::Lock(l) => self.queue.add_lock(l),
             Item::Release(r) => self.queue.add_release(r, r.signer()),
+            Item::Relist(r) => self.queue.add_relist(r),
             _ => {}
         }
     }

@@ -207,6 +207,7 @@ fn expires(item: &CheckedItem) -> Time {
         Item::Spend(s) => s.spend().expires,
         Item::Lock(l) => l.expires,
         Item::Release(r) => r.expires,
+        Item::Relist(r) => r.expires,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::mailbox::{
     ticket_slot, write_message, write_work,
 };
 use crate::problem::Problem;
-use crate::queue::{Admission, LockGrant, QueueEntry, Release, Request, TicketGrant};
+use crate::queue::{Admission, LockGrant, QueueEntry, Release, Relist, Request, TicketGrant};
 use crate::time::Hour;
 use crate::token::PriorityToken;
 use crate::trust::TrustView;
@@ -48,6 +48,7 @@ pub fn check(bytes: &ItemBytes, trust: &TrustView) -> Result<CheckedItem, Proble
             (g.holder, Some(g.region))
         })?),
         ItemKind::Release => Item::Release(parse::<Release>(body)?.verify_self()?),
+        ItemKind::Relist => Item::Relist(parse::<Relist>(body)?.verify_self()?),
     };
     Ok(CheckedItem {
         id: item_id(bytes.kind, body),

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use lapwing_protocol::client::CallKind;
-use lapwing_protocol::id::{FederationId, NodeId};
+use lapwing_protocol::id::NodeId;
 use lapwing_protocol::time::Time;
+use lapwing_protocol::token::TokenWork;
 use lapwing_testnet::seeds::Seeds;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +39,10 @@ pub(crate) enum Work {
     Token {
         /// The federation's id, in hex.
         federation: String,
+        /// The node's id, in hex: token orders go to one node.
+        issuer: String,
+        /// The lottery epoch.
+        epoch: u32,
     },
 }
 
@@ -159,10 +164,18 @@ fn requests(job: &Job) -> anyhow::Result<Requests> {
                 })
                 .collect()
         }
-        Work::Token { federation } => {
-            let federation: FederationId = federation.parse()?;
+        Work::Token {
+            federation,
+            issuer,
+            epoch,
+        } => {
+            let work = TokenWork {
+                federation: federation.parse()?,
+                issuer: issuer.parse()?,
+                epoch: *epoch,
+            };
             numbers
-                .map(|n| vec![post(CallKind::Token, &orders::token(seeds, n, &federation))])
+                .map(|n| vec![post(CallKind::Token, &orders::token(seeds, n, &work))])
                 .collect()
         }
     };

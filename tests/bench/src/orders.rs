@@ -5,14 +5,14 @@ use lapwing_protocol::bounded::{Bytes, List};
 use lapwing_protocol::client::ReadOrder;
 use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::cose::sign;
-use lapwing_protocol::id::{FederationId, NodeId, TokenHash};
+use lapwing_protocol::id::{NodeId, TokenHash};
 use lapwing_protocol::key::SigningKey;
 use lapwing_protocol::mailbox::{
     BlobWrite, Life, Mailbox, ReadProof, SlotClass, WriteAuth, Writers, write_message,
 };
 use lapwing_protocol::size::SizeClass;
 use lapwing_protocol::time::{Day, Time};
-use lapwing_protocol::token::{TokenOrder, search_work};
+use lapwing_protocol::token::{TokenOrder, TokenWork};
 use lapwing_testnet::seeds::Seeds;
 use rand_core::Rng;
 
@@ -104,13 +104,13 @@ pub(crate) fn write(
 }
 
 /// The body of the `n`th order of a token.
-pub(crate) fn token(seeds: Seeds, n: u64, federation: &FederationId) -> Vec<u8> {
+pub(crate) fn token(seeds: Seeds, n: u64, work: &TokenWork) -> Vec<u8> {
     let mut rng = seeds.stream("token", n);
     let key = SigningKey::generate(&mut rng).verifying_key();
     let mut hash = [0; 32];
     rng.fill_bytes(&mut hash);
     let hash = TokenHash::from_bytes(hash);
     // With so few bits one is found long before the numbers end.
-    let proof = search_work(federation, &hash, WORK_BITS, 0, u64::MAX).unwrap_or(0);
+    let proof = work.search(&hash, WORK_BITS, 0, u64::MAX).unwrap_or(0);
     to_bytes(&TokenOrder { hash, proof, key })
 }

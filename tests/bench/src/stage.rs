@@ -4,14 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use lapwing_client::http::Ask;
 use lapwing_protocol::client::CallKind;
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::sign;
 use lapwing_protocol::federation::Params;
 use lapwing_protocol::mailbox::{MAX_OPEN, OpenOrder, Page, Payment, Place, Receipt};
 use lapwing_protocol::time::Time;
+use lapwing_protocol::token::{TokenWork, epoch_at};
 use lapwing_testnet::cleanup::RunDir;
-use lapwing_testnet::http::{Ask, Client};
+use lapwing_testnet::clients;
 use lapwing_testnet::net::{Net, NetOptions};
 use lapwing_testnet::node::{Node, binary};
 use lapwing_testnet::seeds::Seeds;
@@ -92,8 +94,8 @@ impl Stage {
     /// Asks the first node whether it holds the regions.
     pub(crate) async fn check_regions(&self) -> anyhow::Result<()> {
         let ask = Ask::get(CallKind::Publish.path(), 64 * 1024);
-        let reply = Client::new(Ipv4Addr::LOCALHOST)
-            .ask(self.net.node(0)?.api(), &ask)
+        let reply = clients::from(Ipv4Addr::LOCALHOST)
+            .ask(&self.net.node(0)?.api().into(), &ask)
             .await?;
         let index: serde_json::Value = serde_json::from_slice(&reply.body)?;
         let regions = index.pointer("/mediators/0/regions/id");
@@ -124,9 +126,9 @@ impl Stage {
         self.next_client = (self.next_client + 1) % 16_384;
         let [high, low] = self.next_client.to_be_bytes();
         // The upper half of the loopback networks; jobs of load have the lower.
-        let client = Client::new(Ipv4Addr::new(127, 128 + high, low, 1));
+        let client = clients::from(Ipv4Addr::new(127, 128 + high, low, 1));
         let ask = Ask::post(kind.path(), kind.content_type(), body, kind.max_answer());
-        let reply = client.ask(self.net.node(node)?.api(), &ask).await?;
+        let reply = client.ask(&self.net.node(node)?.api().into(), &ask).await?;
         if !reply.status.is_success() {
             bail!(
                 "{kind:?} was refused ({}): {}",
@@ -198,7 +200,7 @@ impl Stage {
         if read.entries.len() != 1 || written.acks.is_empty() {
             bail!("the node does not answer with what was written");
         }
-        let order = crate::orders::token(Seeds::new(!self.seeds.get()), 0, &self.federation());
+        let order = crate::orders::token(Seeds::new(!self.seeds.get()), 0, &self.token_work()?);
         let token = self.post(0, CallKind::Token, order).await?;
         Ok(baseline::http::Job {
             values: READ_MAILBOXES,
@@ -208,9 +210,13 @@ impl Stage {
         })
     }
 
-    /// The federation's id.
-    pub(crate) fn federation(&self) -> lapwing_protocol::id::FederationId {
-        self.net.founders().federation().id()
+    /// What work for a token of the first node is done for now.
+    pub(crate) fn token_work(&self) -> anyhow::Result<TokenWork> {
+        Ok(TokenWork {
+            federation: self.net.founders().federation().id(),
+            issuer: self.net.node(0)?.id(),
+            epoch: epoch_at(now()?, Params::standard().epoch),
+        })
     }
 
     /// Stops the nodes.

@@ -279,8 +279,13 @@ impl<'a> One<'a> {
     async fn tokens(&mut self) -> anyhow::Result<Row> {
         let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
         for round in 0..self.options.rounds {
-            let federation = self.stage.federation().to_hex();
-            let mut job = self.job(Work::Token { federation }, 500);
+            let work = self.stage.token_work()?;
+            let work = Work::Token {
+                federation: work.federation.to_hex(),
+                issuer: work.issuer.to_hex(),
+                epoch: work.epoch,
+            };
+            let mut job = self.job(work, 500);
             job.first = self.stage.tokens(job.warm_up + job.requests);
             let [a, b] = self.both(round, "token", &job).await?;
             ours.0.push(a.cpu);

@@ -16,7 +16,7 @@ use lapwing_protocol::queue::Request;
 use lapwing_protocol::size::SizeClass;
 use lapwing_protocol::testing::{bytes32, list};
 use lapwing_protocol::time::Time;
-use lapwing_protocol::token::{TokenOrder, search_work};
+use lapwing_protocol::token::{TokenOrder, TokenWork, epoch_at};
 use rand_core::Rng;
 
 use super::world::World;
@@ -157,23 +157,33 @@ impl World {
         nonce
     }
 
-    /// An order for a token, with its work done.
+    /// An order for a token at a node, with its work done.
     ///
     /// # Panics
     /// Where the fixture's work is too much for a test.
-    pub fn token_order(&mut self) -> (TokenOrder, SigningKey) {
+    pub fn token_order(&mut self, node: usize) -> (TokenOrder, SigningKey) {
         let key = self.key();
         let hash = TokenHash::from_bytes(bytes32(&mut self.rng));
-        let (federation, bits) = (self.fixture.federation.id(), self.fixture.params.token_work);
-        let proof = search_work(&federation, &hash, bits, 0, 1 << 20).expect("little work");
-        (
-            TokenOrder {
-                hash,
-                proof,
-                key: key.verifying_key(),
-            },
-            key,
-        )
+        (self.token_order_for(node, hash, &key), key)
+    }
+
+    /// The same for an H and a key.
+    ///
+    /// # Panics
+    /// As [`World::token_order`].
+    pub fn token_order_for(&self, node: usize, hash: TokenHash, key: &SigningKey) -> TokenOrder {
+        let params = &self.fixture.params;
+        let work = TokenWork {
+            federation: self.fixture.federation.id(),
+            issuer: self.id(node),
+            epoch: epoch_at(self.now(), params.epoch),
+        };
+        let proof = work.search(&hash, params.token_work, 0, 1 << 20);
+        TokenOrder {
+            hash,
+            proof: proof.expect("little work"),
+            key: key.verifying_key(),
+        }
     }
 
     /// Draws a token at a node.
@@ -184,7 +194,7 @@ impl World {
     /// # Panics
     /// Where the answer is no token.
     pub fn draw(&mut self, node: usize) -> Result<Drawn, Problem> {
-        let (order, key) = self.token_order();
+        let (order, key) = self.token_order(node);
         match self.call(node, &Call::new(CallKind::Token, to_bytes(&order)))? {
             Answer::Token(token) => Ok(Drawn { token, key }),
             other => panic!("a token: {other:?}"),

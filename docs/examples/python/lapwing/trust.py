@@ -73,7 +73,8 @@ class Trust:
         now = api.now()
         need(federation == self.federation, "another federation's roster")
         need(issued <= now + api.skew and now < expires, "the roster has expired")
-        self.replicas, self.token_work, self.signatures = params[0], params[3], params[11]
+        self.replicas, self.epoch, self.token_work = params[0], params[1], params[3]
+        self.signatures = params[11]
         self.operator_keys = [key for _, _, key, _ in self.operators]
         self.nodes = {node: key for *_, nodes in self.operators for node, key in nodes}
         listed = json.loads(api.get("/v1/trust"))["mediators"]

@@ -32,9 +32,12 @@ class User:
         """Works for a priority token and draws it (docs/spec/tokens.md)."""
         h = hash_of("lapwing/v1/user-hash", [self.data, self.nonce, public(self.sealing)])
         federation, bits = self.trust.federation, self.trust.token_work
+        # One proof draws at one node, in one epoch of the lottery.
+        node, epoch = self.api.node, self.api.now() // self.trust.epoch
 
         def work(n):
-            return wire.leading_zero_bits(hash_of("lapwing/v1/token-work", [federation, h, n]))
+            said = [federation, node, epoch, h, n]
+            return wire.leading_zero_bits(hash_of("lapwing/v1/token-work", said))
 
         proof = next(n for n in count() if work(n) >= bits)
         self.token = self.api.post("/v1/tokens", CBOR, encode([h, proof, public(self.key)]))

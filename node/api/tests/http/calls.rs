@@ -13,7 +13,7 @@ use lapwing_protocol::mailbox::{BlobWrite, Mailbox, WriteAuth, Writers, write_me
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::testing::{START, list};
 use lapwing_protocol::time::Seconds;
-use lapwing_protocol::token::{TokenOrder, work_holds};
+use lapwing_protocol::token::{TokenOrder, TokenWork, epoch_at};
 
 use crate::node::{Served, order, served, served_with};
 
@@ -22,10 +22,14 @@ const CBOR: &str = "application/cbor";
 
 fn token_order(served: &Served) -> Vec<u8> {
     let hash = TokenHash::from_bytes([4; 32]);
-    let federation = served.node.view().federation_id();
-    let proof = (0..)
-        .find(|p| work_holds(&federation, &hash, *p, 4))
-        .unwrap();
+    let view = served.node.view();
+    let params = view.params().unwrap();
+    let work = TokenWork {
+        federation: view.federation_id(),
+        issuer: served.node.id(),
+        epoch: epoch_at(served.node.now(), params.epoch),
+    };
+    let proof = work.search(&hash, params.token_work, 0, 1 << 20).unwrap();
     to_bytes(&TokenOrder {
         hash,
         proof,

@@ -62,6 +62,7 @@ pub(super) struct History {
     locks: Vec<LockRow>,
     releases: Vec<(LockId, [u8; 32])>,
     relisted: Vec<LockId>,
+    given_up: Vec<TicketId>,
 }
 
 impl History {
@@ -71,6 +72,7 @@ impl History {
         locks: Vec::new(),
         releases: Vec::new(),
         relisted: Vec::new(),
+        given_up: Vec::new(),
     };
 
     pub(super) fn add_ticket(
@@ -114,6 +116,20 @@ impl History {
         insert_sorted(&mut self.relisted, lock);
     }
 
+    /// The offers of a ticket no longer count as open.
+    pub(super) fn give_up(&mut self, ticket: TicketId) {
+        insert_sorted(&mut self.given_up, ticket);
+    }
+
+    pub(super) fn is_given_up(&self, ticket: &TicketId) -> bool {
+        self.given_up.binary_search(ticket).is_ok()
+    }
+
+    /// How many tickets were given up, and how many locks listed again.
+    pub(super) fn relists(&self) -> (usize, usize) {
+        (self.given_up.len(), self.relisted.len())
+    }
+
     /// By ticket, then key.
     pub(super) fn tickets(&self) -> &[TicketRow] {
         &self.tickets
@@ -133,7 +149,7 @@ impl History {
         self.relisted.binary_search(lock).is_ok()
     }
 
-    /// Each ticket with the time until which it counts as open.
+    /// Each ticket that was not given up, with the time until which it counts as open.
     pub(super) fn ticket_ends(&self) -> impl Iterator<Item = (TicketId, Time)> {
         self.tickets
             .chunk_by(|a, b| a.ticket == b.ticket)
@@ -141,6 +157,7 @@ impl History {
                 let end = rows.iter().map(TicketRow::open_until).max()?;
                 Some((rows.first()?.ticket, end))
             })
+            .filter(|(ticket, _)| !self.is_given_up(ticket))
     }
 
     /// Whether a lock taken with a ticket was released by one who may: the user, or who holds the

@@ -27,7 +27,7 @@ use lapwing_protocol::id::{LockId, NodeId, RegionId, RequestId, TicketId};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::Spend;
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::queue::{LockGrant, Release, TicketGrant};
+use lapwing_protocol::queue::{LockGrant, Release, Relist, TicketGrant};
 use lapwing_protocol::time::Time;
 
 pub use entry::{Decision, Entry, Limits};
@@ -151,13 +151,32 @@ impl QueueIndex {
         });
     }
 
-    /// Lists a request again whose booking `lock` was released; `expires` is when the request does.
-    /// Until then its new offers come by the channel of the provider that it was booked with. May
-    /// come before lock and release; a later booking takes it off the list again.
-    pub fn relist(&mut self, region: RegionId, request: RequestId, lock: LockId, expires: Time) {
-        self.change(region, request, expires, |slot| {
-            slot.history_mut().relist(lock)
+    /// Lists a request again, as its user asks: the tickets it names no longer count as open, and the
+    /// locks it names no longer keep it off the list once they are released. May come before what it
+    /// names; a later booking takes the request off the list again. Signed by the entry's token key,
+    /// which the caller has checked ([`QueueIndex::may_relist`]).
+    pub fn add_relist(&mut self, relist: &Relist) {
+        self.change(relist.region, relist.request, relist.expires, |slot| {
+            let history = slot.history_mut();
+            relist.tickets.iter().for_each(|t| history.give_up(*t));
+            relist.locks.iter().for_each(|l| history.relist(*l));
         });
+    }
+
+    /// Whether a client's wish to be listed again may be taken.
+    ///
+    /// # Errors
+    /// [`Problem::UnknownRequest`]; [`Problem::Expired`]; [`Problem::WrongSigner`] when `signer` is not
+    /// the token's key; [`Problem::OldVersion`] when it names nothing that an earlier one did not;
+    /// [`Problem::ReoffersUsed`] beyond as many tickets and locks as a token may give up.
+    pub fn may_relist(
+        &self,
+        relist: &Relist,
+        signer: &VerifyingKey,
+        now: Time,
+    ) -> Result<(), Problem> {
+        self.entry_slot(&relist.region, &relist.request)?
+            .may_relist(relist, signer.as_bytes(), now, self.limits)
     }
 
     /// The first requests of a region's list, at most `count`: in order of epoch, then priority.

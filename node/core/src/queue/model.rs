@@ -7,7 +7,7 @@ use lapwing_protocol::id::{LockId, NodeId, RegionId, RequestId, TicketId};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::Spend;
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::queue::{LockGrant, Release, TicketGrant};
+use lapwing_protocol::queue::{LockGrant, Release, Relist, TicketGrant};
 use lapwing_protocol::time::Time;
 
 use super::{Decision, Entry, Limits, QueueIndex};
@@ -20,7 +20,7 @@ pub(super) enum Fact {
     Spend(TicketGrant, Spend),
     Lock(LockGrant),
     Release(Release, VerifyingKey),
-    Relist(RegionId, RequestId, LockId, Time),
+    Relist(Relist),
 }
 
 impl Fact {
@@ -31,9 +31,7 @@ impl Fact {
             Self::Spend(grant, spend) => index.add_spend(grant, spend),
             Self::Lock(grant) => index.add_lock(grant),
             Self::Release(release, signer) => index.add_release(release, signer),
-            Self::Relist(region, request, lock, expires) => {
-                index.relist(*region, *request, *lock, *expires);
-            }
+            Self::Relist(relist) => index.add_relist(relist),
         }
     }
 }
@@ -53,6 +51,7 @@ struct About {
     locks: BTreeMap<(LockId, TicketId), BTreeSet<NodeId>>,
     releases: BTreeSet<(LockId, [u8; 32])>,
     relisted: BTreeSet<LockId>,
+    given_up: BTreeSet<TicketId>,
 }
 
 pub(super) struct Model<'a> {
@@ -85,6 +84,7 @@ impl Model<'_> {
             locks: BTreeMap::new(),
             releases: BTreeSet::new(),
             relisted: BTreeSet::new(),
+            given_up: BTreeSet::new(),
         };
         for fact in self.facts {
             match fact {
@@ -106,8 +106,9 @@ impl Model<'_> {
                 {
                     about.releases.insert((release.lock, *by.as_bytes()));
                 }
-                Fact::Relist(r, q, lock, _) if r == region && q == request => {
-                    about.relisted.insert(*lock);
+                Fact::Relist(relist) if (relist.region, relist.request) == (*region, *request) => {
+                    about.relisted.extend(relist.locks.iter().copied());
+                    about.given_up.extend(relist.tickets.iter().copied());
                 }
                 _ => {}
             }
@@ -132,7 +133,8 @@ impl Model<'_> {
 
     fn open(&self, about: &About, now: Time) -> BTreeSet<TicketId> {
         let rows = about.tickets.iter().filter(|(_, row)| row.open(now));
-        rows.map(|((ticket, _), _)| *ticket).collect()
+        let open = rows.map(|((ticket, _), _)| *ticket);
+        open.filter(|t| !about.given_up.contains(t)).collect()
     }
 
     fn booked(&self, about: &About) -> bool {
@@ -283,6 +285,30 @@ impl Model<'_> {
         } else {
             Err(Problem::WrongSigner)
         }
+    }
+
+    pub(super) fn may_relist(
+        &self,
+        relist: &Relist,
+        signer: &VerifyingKey,
+        now: Time,
+    ) -> Result<(), Problem> {
+        let about = self.living(&relist.region, &relist.request, now)?;
+        if about.entry.token_key != *signer.as_bytes() {
+            return Err(Problem::WrongSigner);
+        }
+        let tickets: BTreeSet<_> = relist.tickets.iter().copied().collect();
+        let locks: BTreeSet<_> = relist.locks.iter().copied().collect();
+        if tickets.is_subset(&about.given_up) && locks.is_subset(&about.relisted) {
+            return Err(Problem::OldVersion);
+        }
+        let most = usize::from(self.limits.reoffers) + 1;
+        if about.given_up.union(&tickets).count() > most * usize::from(self.limits.open_offers)
+            || about.relisted.union(&locks).count() > most
+        {
+            return Err(Problem::ReoffersUsed);
+        }
+        Ok(())
     }
 }
 

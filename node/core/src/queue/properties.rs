@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::model::{Fact, Model};
 use super::tests::{
     END, LIMITS, claim_key, entry, grant, index, key, lock, lock_grant, node, region, release,
-    request, spend, ticket, time,
+    relist, request, spend, ticket, time,
 };
 use super::*;
 
@@ -33,8 +33,9 @@ fn fact() -> impl Strategy<Value = Fact> {
             4 => Fact::Spend(ticket.clone(), spend(&ticket, b)),
             5 | 6 => Fact::Lock(lock_grant(h, r, q, if odd == 0 { 0 } else { l % 2 }, l)),
             7 => Fact::Release(release(r, q, l), key(q)),
+            8 if odd == 1 => Fact::Relist(relist(r, q, &[c], &[])),
             8 => Fact::Release(release(r, q, l), claim_key(c)),
-            _ => Fact::Relist(region(r), request(q), lock(l), time(END)),
+            _ => Fact::Relist(relist(r, q, &[], &[l])),
         }
     })
 }
@@ -90,6 +91,16 @@ fn check(
                     prop_assert_eq!(
                         index.may_release(&release, &by, now),
                         model.may_release(&r, &q, &lock(l), &by, now)
+                    );
+                }
+            }
+            for by in (0..2).map(key) {
+                for (claims, locks) in [(&[0u8, 1][..], &[][..]), (&[], &[0u8, 1]), (&[2], &[1])] {
+                    let mut wish = relist(0, 0, claims, locks);
+                    (wish.region, wish.request) = (r, q);
+                    prop_assert_eq!(
+                        index.may_relist(&wish, &by, now),
+                        model.may_relist(&wish, &by, now)
                     );
                 }
             }

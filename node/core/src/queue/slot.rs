@@ -2,6 +2,7 @@
 
 use lapwing_protocol::id::{LockId, MailboxId, Priority, TicketId, TokenId};
 use lapwing_protocol::problem::Problem;
+use lapwing_protocol::queue::Relist;
 use lapwing_protocol::time::Time;
 
 use super::history::{History, LockRow};
@@ -218,6 +219,33 @@ impl Slot {
         } else {
             Err(Problem::WrongSigner)
         }
+    }
+
+    pub(super) fn may_relist(
+        &self,
+        relist: &Relist,
+        signer: &[u8; 32],
+        now: Time,
+        limits: Limits,
+    ) -> Result<(), Problem> {
+        self.unexpired(now)?;
+        if self.token_key() != Some(signer) {
+            return Err(Problem::WrongSigner);
+        }
+        let history = self.history();
+        let tickets = relist.tickets.iter().filter(|t| !history.is_given_up(t));
+        let locks = relist.locks.iter().filter(|l| !history.is_relisted(l));
+        let (more_tickets, more_locks) = (tickets.count(), locks.count());
+        if more_tickets + more_locks == 0 {
+            return Err(Problem::OldVersion);
+        }
+        let (tickets, locks) = history.relists();
+        if tickets + more_tickets > limits.open_offers() * limits.locks()
+            || locks + more_locks > limits.locks()
+        {
+            return Err(Problem::ReoffersUsed);
+        }
+        Ok(())
     }
 
     fn unexpired(&self, now: Time) -> Result<(), Problem> {

@@ -2,13 +2,14 @@
 
 use std::sync::LazyLock;
 
+use lapwing_protocol::bounded::List;
 use lapwing_protocol::id::{
     ClaimId, LockId, MailboxId, NodeId, Priority, RegionId, RequestId, TokenId,
 };
 use lapwing_protocol::key::{SigningKey, VerifyingKey};
 use lapwing_protocol::mailbox::Spend;
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::queue::{LockGrant, Release, TicketGrant, ticket_id};
+use lapwing_protocol::queue::{LockGrant, Release, Relist, TicketGrant, ticket_id};
 use lapwing_protocol::time::Time;
 
 use super::slot::Slot;
@@ -96,6 +97,19 @@ pub(super) fn spend(grant: &TicketGrant, offer_expires: u64) -> Spend {
         blob: [0; 32],
         offer_expires: time(offer_expires),
         expires: grant.expires,
+    }
+}
+
+/// Gives up the tickets of claims, and lists again after locks.
+pub(super) fn relist(r: u8, q: u8, claims: &[u8], locks: &[u8]) -> Relist {
+    let tickets: Vec<_> = claims.iter().map(|c| ticket(*c, q)).collect();
+    let locks: Vec<_> = locks.iter().map(|l| lock(*l)).collect();
+    Relist {
+        region: region(r),
+        request: request(q),
+        tickets: List::try_from(tickets).unwrap(),
+        locks: List::try_from(locks).unwrap(),
+        expires: time(END),
     }
 }
 
@@ -250,8 +264,41 @@ fn one_lock_at_a_time_until_released_and_relisted() {
     assert!(index.pick(&region(0), 1, late, None).is_empty());
     let new = index.may_grant(&region(0), &request(0), &ticket(2, 0), late);
     assert_eq!(new, Err(Problem::Locked));
-    index.relist(region(0), request(0), lock(1), time(END));
+    index.add_relist(&relist(0, 0, &[], &[1]));
     assert_eq!(index.pick(&region(0), 1, late, None), [request(0)]);
+}
+
+#[test]
+fn a_user_whose_offers_are_taken_is_listed_again_so_many_times() {
+    let mut index = ticketed();
+    let now = time(5);
+    let listed = |index: &mut QueueIndex| index.pick(&region(0), 1, now, None);
+    for c in 0..2 {
+        let ticket = grant(0, 0, 0, c, 30);
+        index.add_spend(&ticket, &spend(&ticket, 35));
+    }
+    assert!(
+        listed(&mut index).is_empty(),
+        "as many offers as it may have"
+    );
+    let may =
+        |index: &QueueIndex, wish: &Relist, by: VerifyingKey| index.may_relist(wish, &by, now);
+    let wish = relist(0, 0, &[0], &[]);
+    assert_eq!(
+        may(&index, &wish, claim_key(0)),
+        Err(Problem::WrongSigner),
+        "only the user gives offers up"
+    );
+    assert_eq!(may(&index, &wish, key(0)), Ok(()));
+    index.add_relist(&wish);
+    assert_eq!(listed(&mut index), [request(0)]);
+    assert_eq!(may(&index, &wish, key(0)), Err(Problem::OldVersion));
+    // Two offers, and one booking more than the first: four tickets in all.
+    let rest = relist(0, 0, &[1, 2, 3], &[]);
+    assert_eq!(may(&index, &rest, key(0)), Ok(()));
+    index.add_relist(&rest);
+    let fifth = relist(0, 0, &[4], &[]);
+    assert_eq!(may(&index, &fifth, key(0)), Err(Problem::ReoffersUsed));
 }
 
 #[test]

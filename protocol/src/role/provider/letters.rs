@@ -66,7 +66,7 @@ impl Provider {
                     text,
                 });
             }
-            None => {}
+            Some((_, ToProvider::Change(_))) | None => {}
         }
         true
     }

@@ -16,7 +16,7 @@ use crate::seal::{Purpose, open, seal};
 use crate::size::SizeClass;
 use crate::testing::{list, text};
 use crate::time::Time;
-use crate::token::{PriorityToken, TokenOrder, UserData, search_work, token_hash};
+use crate::token::{PriorityToken, TokenOrder, TokenWork, UserData, epoch_at, token_hash};
 
 pub(super) struct Hand {
     pub(super) data: UserData,
@@ -111,8 +111,12 @@ impl Hand {
     ) -> Vec<u8> {
         let hash = token_hash(data, nonce, &user.public());
         let bits = paper.fixture.params.token_work;
-        let proof =
-            search_work(&paper.view.federation_id(), &hash, bits, 0, 100_000).expect("cheap");
+        let work = TokenWork {
+            federation: paper.view.federation_id(),
+            issuer: paper.node(),
+            epoch: epoch_at(paper.now, paper.fixture.params.epoch),
+        };
+        let proof = work.search(&hash, bits, 0, 100_000).expect("cheap");
         let order = TokenOrder {
             hash,
             proof,

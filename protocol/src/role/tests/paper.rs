@@ -16,7 +16,7 @@ use crate::id::{LockId, MailboxId, NodeId, RegionId, RequestId};
 use crate::item::{CheckedItem, Item, ItemKind, item_id};
 use crate::mailbox::{Ack, Entry, Mailbox, MarkState, Opening, Page, Place, Receipt, ack_message};
 use crate::problem::Problem;
-use crate::queue::QueueEntry;
+use crate::queue::{QueueEntry, Relist};
 use crate::role::{CallId, Failure, Role};
 use crate::testing::{Fixture, list};
 use crate::time::{Seconds, Time};
@@ -55,6 +55,8 @@ pub(in crate::role) struct Paper {
     marks: BTreeMap<MailboxId, (u64, Vec<u8>)>,
     locks: BTreeMap<RequestId, LockId>,
     released: BTreeSet<LockId>,
+    /// Every wish to be listed again.
+    pub(in crate::role) relisted: Vec<Relist>,
     nonces: BTreeMap<NodeId, [u8; 32]>,
     /// Grants of claims already answered: a claim asked twice is answered alike.
     claims: BTreeMap<[u8; 32], Claims>,
@@ -81,6 +83,7 @@ impl Paper {
             marks: BTreeMap::new(),
             locks: BTreeMap::new(),
             released: BTreeSet::new(),
+            relisted: Vec::new(),
             nonces: BTreeMap::new(),
             claims: BTreeMap::new(),
             fixture,
@@ -232,6 +235,7 @@ impl Paper {
                 self.released.insert(release.lock);
                 self.locks.retain(|_, lock| *lock != release.lock);
             }
+            Item::Relist(relist) => self.relisted.push((**relist).clone()),
             _ => return Err(Problem::Internal),
         }
         Ok(self.receipt(item.kind(), item.body()))

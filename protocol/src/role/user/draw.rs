@@ -10,7 +10,7 @@ use crate::client::{Call, CallKind};
 use crate::codec::to_bytes;
 use crate::cose::{parse, sign};
 use crate::hash::record_hash;
-use crate::id::{RegionId, RequestId};
+use crate::id::{NodeId, RegionId, RequestId};
 use crate::mailbox::{Life, SlotClass, Writers};
 use crate::problem::Problem;
 use crate::queue::{Admission, Request};
@@ -19,7 +19,7 @@ use crate::role::talk::{Seen, mailbox, nonce, stale, transient};
 use crate::seal::{Purpose, seal};
 use crate::size::SizeClass;
 use crate::time::Time;
-use crate::token::{PriorityToken, TokenOrder, epoch_at, search_work, token_hash};
+use crate::token::{PriorityToken, TokenOrder, TokenWork, epoch_at, token_hash};
 
 /// How often a request is tried while the token's issuer is away, before the person is told.
 const ISSUER_TRIES: u32 = 4;
@@ -30,9 +30,15 @@ impl Draw {
             nonce: nonce(rng),
             user: Secret::generate(rng),
             key: Seed::generate(rng),
+            issuer: NodeId::from_bytes([0; 32]),
+            epoch: 0,
             tried: 0,
             proof: None,
         }
+    }
+
+    fn is_for(&self, work: &TokenWork) -> bool {
+        self.issuer == work.issuer && self.epoch == work.epoch
     }
 }
 
@@ -69,33 +75,47 @@ impl User {
         }
     }
 
-    /// Tries some proofs of work, if one is wanted.
+    /// What the work must be done for at the present node and time.
+    fn token_work(&self) -> Option<TokenWork> {
+        Some(TokenWork {
+            federation: self.view.federation_id(),
+            issuer: self.state.node,
+            epoch: epoch_at(self.now, self.view.params()?.epoch),
+        })
+    }
+
+    /// Tries some proofs of work, if one is wanted. What was done for another node or another lottery
+    /// epoch buys nothing here.
     pub(super) fn work(&mut self) {
-        let federation = self.view.federation_id();
-        let (Some(bits), Some(asked)) = (
+        if !self.working() {
+            return;
+        }
+        let (Some(work), Some(bits), Some(asked)) = (
+            self.token_work(),
             self.view.params().map(|p| p.token_work),
             self.state.asked.as_mut(),
         ) else {
             return;
         };
         let draw = &mut asked.draw;
-        if draw.proof.is_some() {
-            return;
+        if !draw.is_for(&work) {
+            (draw.issuer, draw.epoch) = (work.issuer, work.epoch);
+            (draw.tried, draw.proof) = (0, None);
         }
         let h = token_hash(&self.state.data, &draw.nonce, &draw.user.public());
-        draw.proof = search_work(&federation, &h, bits, draw.tried, self.pace.work);
+        draw.proof = work.search(&h, bits, draw.tried, self.pace.work);
         draw.tried = draw.tried.saturating_add(self.pace.work);
         self.events.push(UserEvent::Working { tried: draw.tried });
     }
 
     /// Whether [`User::work`] has something to do.
     pub(super) fn working(&self) -> bool {
-        self.view.params().is_some()
-            && self
-                .state
-                .asked
-                .as_ref()
-                .is_some_and(|a| a.draw.proof.is_none())
+        match (self.token_work(), &self.state.asked) {
+            (Some(work), Some(a)) => {
+                a.token.is_none() && (a.draw.proof.is_none() || !a.draw.is_for(&work))
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn token_call(&self) -> Option<Call> {
@@ -237,7 +257,8 @@ impl User {
     ) {
         self.desk.failed(&Task::Token, now, rng);
         match problem {
-            // The price went up: search on behind the proof that was not good enough.
+            // The price went up, or the node's clock is in another epoch: search on behind the proof
+            // that was not good enough.
             Problem::WorkMissing => {
                 if let Some(asked) = &mut self.state.asked {
                     asked.draw.tried = asked

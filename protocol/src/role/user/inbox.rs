@@ -162,6 +162,7 @@ impl User {
         match letter {
             ToUser::Confirmation(bytes) => self.take_confirmation(ticket, &bytes),
             ToUser::Message(text) => self.events.push(UserEvent::Message { ticket, text }),
+            ToUser::Cancellation(_) => {}
             ToUser::Offer(bytes) => {
                 let context = self.state.asked.as_ref().and_then(|a| a.context(ticket));
                 let checked = context

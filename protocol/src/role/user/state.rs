@@ -13,7 +13,7 @@ use crate::token::UserData;
 use crate::{wire_code, wire_struct};
 
 pub(super) const NAME: &str = "lapwing/v1/role-user";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Wishes: key (such as `vaccine`) and value.
 pub type Wishes = List<(Text<40>, Text<120>), 8>;
@@ -52,6 +52,9 @@ wire_struct! {
         pub(super) nonce: [u8; 32],
         pub(super) user: Secret,
         pub(super) key: Seed,
+        /// For which node and lottery epoch the work is done.
+        pub(super) issuer: NodeId,
+        pub(super) epoch: u32,
         /// The next proof to try.
         pub(super) tried: u64,
         /// The proof found.

@@ -22,9 +22,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lapwing_core::store::Reader;
 use lapwing_protocol::client::CallKind;
-use lapwing_protocol::id::{FederationId, TokenHash};
+use lapwing_protocol::id::{FederationId, NodeId, TokenHash};
 use lapwing_protocol::key::{Signature, SigningKey, VerifyingKey};
-use lapwing_protocol::token::{search_work, work_holds};
+use lapwing_protocol::token::TokenWork;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
@@ -70,7 +70,7 @@ struct Shared {
     public: VerifyingKey,
     of_record: Signature,
     of_hash: Signature,
-    federation: FederationId,
+    work: TokenWork,
     hash: TokenHash,
     proof: u64,
 }
@@ -78,10 +78,12 @@ struct Shared {
 impl Shared {
     fn new(puts: Puts, keys: Vec<Vec<u8>>, job: &Job) -> Self {
         let signing = SigningKey::from_seed(&[1; 32]);
-        let (federation, hash) = (
-            FederationId::from_bytes([2; 32]),
-            TokenHash::from_bytes([3; 32]),
-        );
+        let work = TokenWork {
+            federation: FederationId::from_bytes([2; 32]),
+            issuer: NodeId::from_bytes([2; 32]),
+            epoch: 1,
+        };
+        let hash = TokenHash::from_bytes([3; 32]);
         Shared {
             puts,
             keys,
@@ -92,9 +94,9 @@ impl Shared {
             of_record: signing.sign(&RECORD),
             of_hash: signing.sign(&HASH),
             signing,
-            federation,
+            proof: work.search(&hash, WORK_BITS, 0, u64::MAX).unwrap_or(0),
+            work,
             hash,
-            proof: search_work(&federation, &hash, WORK_BITS, 0, u64::MAX).unwrap_or(0),
         }
     }
 }
@@ -193,7 +195,7 @@ async fn write(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
 }
 
 async fn token(State(shared): State<Arc<Shared>>, _body: Bytes) -> Answer {
-    if !work_holds(&shared.federation, &shared.hash, shared.proof, WORK_BITS) {
+    if !shared.work.holds(&shared.hash, shared.proof, WORK_BITS) {
         return Err(Failed);
     }
     let mut token = shared.token.clone();
