@@ -15,12 +15,14 @@ allowed() {
 	lapwing-protocol) echo ;;
 	lapwing-core) echo lapwing-protocol ;;
 	lapwing-store | lapwing-net | lapwing-api) echo lapwing-core lapwing-protocol ;;
-	lapwing) echo lapwing-protocol lapwing-core lapwing-store lapwing-net lapwing-api ;;
 	# Apps, as anybody could write one: the protocol and HTTP.
-	lapwing-testnet | lapwing-web) echo lapwing-protocol ;;
+	lapwing-client | lapwing-web) echo lapwing-protocol ;;
+	lapwing-testnet) echo lapwing-protocol lapwing-client ;;
+	# The node, and with the client the commands by which people book from a shell.
+	lapwing) echo lapwing-protocol lapwing-core lapwing-store lapwing-net lapwing-api lapwing-client ;;
 	# Measures nodes that the testnet starts, and knows no more of them than it does; its baselines put
 	# through the same store and committer, so that the comparison is with the bare work on them.
-	lapwing-bench) echo lapwing-protocol lapwing-testnet lapwing-core lapwing-store ;;
+	lapwing-bench) echo lapwing-protocol lapwing-client lapwing-testnet lapwing-core lapwing-store ;;
 	lapwing-tests) echo '*' ;;
 	*) return 1 ;;
 	esac

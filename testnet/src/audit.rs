@@ -26,9 +26,9 @@ use tokio::time::sleep;
 
 pub use replicas::{diverged, settle, statuses};
 
-use crate::driver::{Place, feed, make, now};
-use crate::http::{Client, HttpError};
-use crate::ledger::{Entries, Ledger};
+use crate::ledger::Entries;
+use lapwing_client::driver::{Place, Unheard, feed, make, now};
+use lapwing_client::http::{Client, HttpError};
 
 /// How long one read may take, tries included.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -141,7 +141,7 @@ pub async fn read_back(
     };
     let mut lost: BTreeSet<Write> = BTreeSet::new();
     for place in places {
-        let missing = through(client, *place, entries, readers, &mut audit).await?;
+        let missing = through(client, place, entries, readers, &mut audit).await?;
         let counts = audit.missing.entry(place.id).or_default();
         for write in &missing {
             *counts.entry(write.what()).or_default() += 1;
@@ -156,7 +156,7 @@ pub async fn read_back(
 
 async fn through(
     client: &Client,
-    place: Place,
+    place: &Place,
     entries: &Entries,
     readers: &mut [Box<dyn Reader>],
     audit: &mut Audit,
@@ -209,13 +209,12 @@ async fn through(
 /// Makes a call that only reads, again while the refusal may pass.
 async fn patiently(
     client: &Client,
-    place: Place,
+    place: &Place,
     call: &Call,
 ) -> Result<Result<Answer, Problem>, AuditError> {
     let begun = Instant::now();
-    let unheard = Ledger::default();
     loop {
-        let failure = match make(client, place, call, &unheard).await {
+        let failure = match make(client, &place.api, call, &Unheard).await {
             Ok(answer) => return Ok(Ok(answer)),
             Err(Failure::Refused(problem)) if !problem.retry() => return Ok(Err(problem)),
             Err(failure) => failure,
@@ -230,7 +229,7 @@ async fn patiently(
 /// All that a mailbox holds; nothing where the node does not know that it was opened.
 async fn read_mailbox(
     client: &Client,
-    place: Place,
+    place: &Place,
     proof: &[u8],
 ) -> Result<Option<BTreeSet<(u32, ItemId)>>, AuditError> {
     let mut found = BTreeSet::new();
@@ -255,7 +254,11 @@ async fn read_mailbox(
     Ok(Some(found))
 }
 
-async fn marks(client: &Client, place: Place, entries: &Entries) -> Result<Vec<Write>, AuditError> {
+async fn marks(
+    client: &Client,
+    place: &Place,
+    entries: &Entries,
+) -> Result<Vec<Write>, AuditError> {
     let mut known: BTreeMap<MailboxId, (u64, MarkValue)> = BTreeMap::new();
     let ids: Vec<MailboxId> = entries.marks.iter().copied().collect();
     for some in ids.chunks(MAX_MARKS) {
@@ -297,7 +300,7 @@ async fn marks(client: &Client, place: Place, entries: &Entries) -> Result<Vec<W
 /// The same request must bring the same admission, byte for byte.
 async fn admissions(
     client: &Client,
-    place: Place,
+    place: &Place,
     entries: &Entries,
 ) -> Result<Vec<Write>, AuditError> {
     let mut missing = Vec::new();
@@ -314,10 +317,10 @@ async fn admissions(
 /// A published record must be there, or a later one of its kind in its place.
 async fn records(
     client: &Client,
-    place: Place,
+    place: &Place,
     entries: &Entries,
 ) -> Result<Vec<Write>, AuditError> {
-    let Some((all, _)) = feed::all(client, place, None).await? else {
+    let Some((all, _)) = feed::all(client, &place.api, None).await? else {
         return Err(AuditError::NoTrust);
     };
     let there: BTreeSet<RecordId> = all.iter().map(|r| record_hash(r)).collect();
@@ -379,10 +382,10 @@ fn kind_of(bytes: &[u8]) -> Option<(u8, [u8; 32], u64)> {
 /// [`AuditError::Trust`], [`AuditError::NoTrust`].
 pub async fn view_of(
     client: &Client,
-    place: Place,
+    place: &Place,
     empty: &TrustView,
 ) -> Result<TrustView, AuditError> {
-    let Some((all, _)) = feed::all(client, place, None).await? else {
+    let Some((all, _)) = feed::all(client, &place.api, None).await? else {
         return Err(AuditError::NoTrust);
     };
     let mut view = empty.clone();

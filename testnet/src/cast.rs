@@ -16,8 +16,8 @@ pub use desk::Desk;
 pub use person::Person;
 pub use provider::{SLOTS, certify, open_slots, tell_provider};
 
-use crate::driver::Handle;
 use crate::report::Say;
+use lapwing_client::driver::Handle;
 
 /// How long anybody waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(90);

@@ -14,11 +14,11 @@ use serde::Deserialize;
 
 use self::acts::{PROVIDERS, Practice, Stage, USERS};
 use crate::cast::{Desk, open_slots};
-use crate::driver::{Place, now};
 use crate::federation::quick_params;
 use crate::net::{Net, NetOptions};
 use crate::report::{Counts, Expected, Say};
 use crate::seeds::Seeds;
+use lapwing_client::driver::{Place, now};
 
 /// The areas that the mediator publishes.
 const REGION_FILE: &str = include_str!("../../configs/regions/regions-de.toml");
@@ -118,7 +118,7 @@ pub async fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
         .iter()
         .map(|n| Place {
             id: n.id(),
-            api: n.api(),
+            api: n.api().into(),
         })
         .collect();
     let mut stage = Stage {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use lapwing_client::driver::Acknowledged;
 use lapwing_protocol::client::{Answer, Call, CallKind};
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::parse;
@@ -67,9 +68,10 @@ impl Ledger {
     pub fn read(&self) -> Entries {
         self.entries().clone()
     }
+}
 
-    /// A node answered a call with success.
-    pub fn acknowledged(&self, call: &Call, answer: &Answer) {
+impl Acknowledged for Ledger {
+    fn acknowledged(&self, call: &Call, answer: &Answer) {
         let mut entries = self.entries();
         *entries.counts.entry(call.kind()).or_default() += 1;
         if enter(&mut entries, call, answer).is_none() {

@@ -1,15 +1,14 @@
 //! What the testnet is made of: region data for its federations, real nodes on this machine, and the
 //! roles that people play at them.
 //!
-//! It knows `lapwing-protocol` and the HTTP API alone, as every other app does.
+//! It knows `lapwing-protocol`, `lapwing-client` and the HTTP API alone, as every other app does.
 
 pub mod audit;
 pub mod cast;
 pub mod cleanup;
+pub mod clients;
 pub mod demo;
-pub mod driver;
 pub mod federation;
-pub mod http;
 pub mod ledger;
 pub mod net;
 pub mod node;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use lapwing_client::http::{Ask, ask_socket};
 use lapwing_protocol::id::NodeId;
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::placement::peer_id_bytes;
@@ -25,7 +26,7 @@ pub use error::NodeError;
 
 use self::keys::{base58, write_keys};
 use crate::cleanup::{RunDir, signal};
-use crate::http::{Ask, Client, ask_socket};
+use crate::clients;
 
 /// How long a node may take from its start until it is ready.
 const READY: Duration = Duration::from_secs(30);
@@ -261,12 +262,12 @@ impl Node {
     /// # Errors
     /// [`NodeError::Ended`], [`NodeError::NotReady`], [`NodeError::NotRunning`].
     pub async fn wait_ready(&mut self) -> Result<(), NodeError> {
-        let client = Client::new(Ipv4Addr::LOCALHOST);
+        let client = clients::from(Ipv4Addr::LOCALHOST);
         let begun = Instant::now();
         loop {
             self.check_alive()?;
             let answer = client
-                .ask(self.api, &Ask::get("/health/ready", 64 * 1024))
+                .ask(&self.api.into(), &Ask::get("/health/ready", 64 * 1024))
                 .await;
             if answer.is_ok_and(|r| r.status.is_success()) {
                 return Ok(());

@@ -10,9 +10,9 @@ use lapwing_protocol::time::Seconds;
 use lapwing_protocol::trust::TrustView;
 
 use super::{learns, trouble, wait};
-use crate::driver::{Handle, Options};
 use crate::federation::Founders;
 use crate::report::Say;
+use lapwing_client::driver::{Handle, Options};
 
 /// The mediator at its desk.
 #[derive(Debug)]

@@ -13,8 +13,9 @@ use lapwing_protocol::token::UserData;
 use tokio::time::timeout;
 
 use super::{PATIENCE, VACCINE, learns, trouble, wait};
-use crate::driver::{Handle, Names};
+use crate::clients::Names;
 use crate::report::Say;
+use lapwing_client::driver::Handle;
 
 /// How long a look at a user lasts before it is taken anew.
 const GLANCE: Duration = Duration::from_millis(500);

@@ -9,8 +9,8 @@ use lapwing_protocol::role::provider::{Provider, ProviderEvent};
 use lapwing_protocol::time::Seconds;
 
 use super::{VACCINE, clock, trouble, wait};
-use crate::driver::Handle;
 use crate::report::Say;
+use lapwing_client::driver::Handle;
 
 /// Slots of each provider: more than its users' offers hold, so that who cancels can be offered another.
 pub const SLOTS: u32 = 24;

@@ -16,13 +16,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::cast::{Desk, Person, certify, learns, tell_provider};
-use crate::driver::{Handle, Names, Options, Place, Stopped, places_from, quick_pace};
-use crate::http::Client;
+use crate::clients::{FEED, Names, numbered, quick_pace};
 use crate::ledger::Ledger;
 use crate::net::Net;
 use crate::people;
 use crate::report::Say;
 use crate::seeds::Seeds;
+use lapwing_client::driver::{Handle, Options, Place, Stopped, places_from};
+use lapwing_client::file::StateFile;
 
 /// How many users there are.
 pub(super) const USERS: usize = 10;
@@ -69,11 +70,13 @@ impl Stage {
     pub(super) fn options(&mut self, role: &str, number: usize, n: usize) -> Options {
         self.clients += 1;
         Options {
-            client: Client::numbered(self.clients),
+            client: numbered(self.clients),
             places: places_from(&self.places, n),
             pace: quick_pace(),
             rng: self.seeds.stream(role, number as u64),
-            file: self.net.path().join(format!("{role}-{}.state", number + 1)),
+            feed: FEED,
+            file: StateFile::plain(self.net.path().join(format!("{role}-{}.state", number + 1))),
+            trust: None,
             ledger: self.ledger.clone(),
         }
     }

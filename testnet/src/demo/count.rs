@@ -13,8 +13,9 @@ use lapwing_protocol::token::UserData;
 
 use super::acts::{Ended, Stage};
 use crate::audit::{self, Audit, Reader};
-use crate::http::Client;
+use crate::clients;
 use crate::report::Counts;
+use lapwing_client::http::Client;
 
 /// How long holders may take to hold the same once nobody writes any more.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -37,7 +38,7 @@ pub(super) async fn count(
         readers.push(audit::reader(user)?);
     }
     stage.clients += 1;
-    let client = Client::numbered(stage.clients);
+    let client = clients::numbered(stage.clients);
     let audit = audit::read_back(&client, &stage.places, &entries, &mut readers).await?;
     say.line(
         "testnet",
@@ -112,7 +113,7 @@ async fn regions_at_nodes(
     let empty = stage.view()?;
     let mut least: Option<(u64, u64)> = None;
     for place in &stage.places {
-        let view = audit::view_of(client, *place, &empty).await?;
+        let view = audit::view_of(client, place, &empty).await?;
         let list: Option<&RegionList> = view
             .mediator(&mediator)
             .and_then(|m| m.regions())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use super::{READY, STOP};
-use crate::http::HttpError;
+use lapwing_client::http::HttpError;
 
 /// Why a node does not do what it should.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lapwing_client::driver::now;
 use lapwing_testnet::cleanup::{Cleaned, RunDir};
-use lapwing_testnet::driver::now;
 use lapwing_testnet::net::{Net, NetError};
 use lapwing_testnet::node::NodeError;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lapwing_client::driver::{Options, Place, make, now};
+use lapwing_client::file::StateFile;
 use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::{Call, CallKind};
 use lapwing_protocol::codec::to_bytes;
@@ -15,9 +17,8 @@ use lapwing_protocol::mailbox::{
 use lapwing_protocol::role::Role;
 use lapwing_testnet::audit;
 use lapwing_testnet::cast::{Desk, learns};
+use lapwing_testnet::clients::{FEED, numbered, quick_pace};
 use lapwing_testnet::demo::region_plans;
-use lapwing_testnet::driver::{Options, Place, make, now, quick_pace};
-use lapwing_testnet::http::Client;
 use lapwing_testnet::ledger::Ledger;
 use lapwing_testnet::net::Net;
 use lapwing_testnet::report::Say;
@@ -68,16 +69,18 @@ async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
         .iter()
         .map(|n| Place {
             id: n.id(),
-            api: n.api(),
+            api: n.api().into(),
         })
         .collect();
     let ledger = Arc::new(Ledger::default());
     let role = Options {
-        client: Client::numbered(1),
+        client: numbered(1),
         places: places.clone(),
         pace: quick_pace(),
         rng: seeds.stream("mediator", 0),
-        file: net.path().join("mediator.state"),
+        feed: FEED,
+        file: StateFile::plain(net.path().join("mediator.state")),
+        trust: None,
         ledger: ledger.clone(),
     };
     let plans = region_plans().unwrap().into_iter().take(1).collect();
@@ -106,12 +109,12 @@ async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
                 (over.clone(), ledger.clone(), places.clone(), inbox.clone());
             let mut rng = seeds.stream("writer", u64::from(n));
             tokio::spawn(async move {
-                let client = Client::numbered(100 + n);
+                let client = numbered(100 + n);
                 let (mut answered, mut refused) = (0, 0);
                 while !over.load(Ordering::Relaxed) {
                     let call = letter(&inbox, &mut rng);
-                    let place = places[rng.next_u32() as usize % places.len()];
-                    match make(&client, place, &call, &ledger).await {
+                    let place = &places[rng.next_u32() as usize % places.len()];
+                    match make(&client, &place.api, &call, &*ledger).await {
                         Ok(_) => answered += 1,
                         Err(_) => refused += 1,
                     }
@@ -142,7 +145,7 @@ async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
         .collect();
     assert!(letters.len() >= answered, "{} of {answered}", letters.len());
     let mut readers = vec![audit::reader(&mediator).unwrap()];
-    let found = audit::read_back(&Client::numbered(200), &places, &entries, &mut readers)
+    let found = audit::read_back(&numbered(200), &places, &entries, &mut readers)
         .await
         .unwrap();
     assert_eq!(found.lost, 0, "{:?}", found.missing);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lapwing_testnet::driver::now;
+use lapwing_client::driver::now;
 use lapwing_testnet::net::Net;
 use tokio::time::sleep;
 

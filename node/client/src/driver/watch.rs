@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Place;
-use crate::http::{Ask, Client};
+use crate::http::{Ask, Client, Server};
 
 /// Shortest pause between two watches.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -56,7 +56,7 @@ impl Watching {
     }
 
     /// Watches what the role watches now, at its node.
-    pub(super) fn follow<R: Role>(&mut self, role: &R, client: &Client, place: Place, now: Time) {
+    pub(super) fn follow<R: Role>(&mut self, role: &R, client: &Client, place: &Place, now: Time) {
         let ids: Vec<MailboxId> = role
             .watching()
             .iter()
@@ -66,7 +66,7 @@ impl Watching {
         let same = self
             .what
             .as_ref()
-            .is_some_and(|(at, what)| *at == place && *what == ids);
+            .is_some_and(|(at, what)| at == place && *what == ids);
         let open = self.task.as_ref().is_some_and(|t| !t.is_finished());
         if ids.is_empty() || (same && open) || Instant::now() < self.not_before {
             return;
@@ -84,11 +84,11 @@ impl Watching {
         if proofs.len() != ids.len() {
             return;
         }
-        self.what = Some((place, ids.clone()));
+        self.what = Some((place.clone(), ids.clone()));
         let order = to_bytes(&WatchOrder { proofs });
         self.task = Some(tokio::spawn(watch(
             client.clone(),
-            place,
+            place.api.clone(),
             order,
             ids,
             self.sender.clone(),
@@ -104,7 +104,7 @@ impl Watching {
 /// One watch, until it ends. However it ends, another follows; meanwhile the role reads by its pace.
 async fn watch(
     client: Client,
-    place: Place,
+    api: Server,
     order: Vec<u8>,
     ids: Vec<MailboxId>,
     changes: mpsc::Sender<MailboxId>,
@@ -118,14 +118,14 @@ async fn watch(
         index: usize,
     }
     let ask = Ask::post("/v1/watches", "application/cbor", order, 64 * 1024);
-    let Ok(reply) = client.ask(place.api, &ask).await else {
+    let Ok(reply) = client.ask(&api, &ask).await else {
         return;
     };
     let Ok(opened) = serde_json::from_slice::<Opened>(&reply.body) else {
         return;
     };
     let Ok((status, mut events)) = client
-        .events(place.api, &format!("/v1/watches/{}/events", opened.watch))
+        .events(&api, &format!("/v1/watches/{}/events", opened.watch))
         .await
     else {
         return;

@@ -1,13 +1,17 @@
 //! Feeds a role's view of the chain of trust from a node, which it does not believe.
 
-use lapwing_protocol::codec::Decoder;
+use std::path::Path;
+
+use lapwing_protocol::codec::{Decoder, Encoder};
 use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::time::Time;
-use lapwing_protocol::trust::{MAX_RECORD, TrustView};
+use lapwing_protocol::trust::{Accepted, MAX_RECORD, TrustView};
+
+use tokio::task::JoinSet;
 
 use super::Place;
-use crate::http::{Ask, Client, HttpError};
-use tokio::task::JoinSet;
+use crate::file::{self, FileError};
+use crate::http::{Ask, Client, HttpError, Server};
 
 /// Most bytes of all records of a federation that is taken here.
 const MAX_ALL: usize = 64 << 20;
@@ -37,8 +41,8 @@ impl Feed {
         self.asked.is_empty()
     }
 
-    pub(super) fn fetch(&mut self, client: &Client, place: Place) {
-        let (client, tag) = (client.clone(), self.tag.clone());
+    pub(super) fn fetch(&mut self, client: &Client, place: &Place) {
+        let (client, place, tag) = (client.clone(), place.clone(), self.tag.clone());
         self.asked
             .spawn(async move { fetch(&client, place, tag).await });
     }
@@ -51,7 +55,7 @@ impl Feed {
 }
 
 async fn fetch(client: &Client, place: Place, tag: Option<String>) -> (Fetched, Option<String>) {
-    match all(client, place, tag.as_deref()).await {
+    match all(client, &place.api, tag.as_deref()).await {
         Ok(Some((records, tag))) => (Fetched::Records(records), tag),
         Ok(None) => (Fetched::Unchanged, tag),
         Err(_) => (Fetched::Unreachable(place), tag),
@@ -63,16 +67,16 @@ async fn fetch(client: &Client, place: Place, tag: Option<String>) -> (Fetched, 
 ///
 /// # Errors
 /// [`HttpError`].
-pub(crate) async fn all(
+pub async fn all(
     client: &Client,
-    place: Place,
+    api: &Server,
     tag: Option<&str>,
 ) -> Result<Option<(Vec<Vec<u8>>, Option<String>)>, HttpError> {
     let ask = Ask {
         unless: tag,
         ..Ask::get("/v1/trust/all", MAX_ALL)
     };
-    let reply = client.ask(place.api, &ask).await?;
+    let reply = client.ask(api, &ask).await?;
     if !reply.status.is_success() {
         return Ok(None);
     }
@@ -89,17 +93,50 @@ fn decode(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(records)
 }
 
-/// Teaches a view what it does not know yet. What is wrong it refuses; what waits for another record is
-/// offered once more.
-pub(crate) fn learn(view: &mut TrustView, records: &[Vec<u8>], now: Time) {
+/// The records of a view, as `GET /v1/trust/all` gives them.
+#[must_use]
+pub fn encode(view: &TrustView) -> Vec<u8> {
+    let records = view.records();
+    let mut e = Encoder::new();
+    e.array(records.len());
+    for (_, record) in &records {
+        e.bytes(record);
+    }
+    e.into_vec()
+}
+
+/// Teaches a view the records that were kept in a file ([`encode`]); there may be none yet.
+///
+/// # Errors
+/// [`FileError::Damaged`] where it holds no records: going on without them could follow a node back
+/// to older lists.
+pub fn recall(path: &Path, view: &mut TrustView, now: Time) -> Result<(), FileError> {
+    let Some(bytes) = file::read(path)? else {
+        return Ok(());
+    };
+    let records = decode(&bytes).ok_or_else(|| FileError::Damaged {
+        path: path.to_owned(),
+    })?;
+    learn(view, &records, now);
+    Ok(())
+}
+
+/// Teaches a view what it does not know yet, and says whether it learned anything. What is wrong it
+/// refuses; what waits for another record is offered once more.
+pub fn learn(view: &mut TrustView, records: &[Vec<u8>], now: Time) -> bool {
+    let mut learned = false;
     let mut waiting: Vec<&Vec<u8>> = records
         .iter()
         .filter(|r| view.record(&record_hash(r)).is_none())
         .collect();
     for _ in 0..2 {
-        waiting.retain(|record| {
-            view.learn(record, now)
-                .is_err_and(|refused| refused.waits())
+        waiting.retain(|record| match view.learn(record, now) {
+            Ok(accepted) => {
+                learned |= matches!(accepted, Accepted::New { .. });
+                false
+            }
+            Err(refused) => refused.waits(),
         });
     }
+    learned
 }

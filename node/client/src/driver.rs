@@ -1,0 +1,298 @@
+//! Runs a role's state machine over HTTP: makes its calls, moves on when its node is gone, feeds its view
+//! of the chain of trust, watches its mailboxes, and stores its state before it acts on it.
+//!
+//! One task a role. Whoever plays the person talks to it through a [`Handle`].
+
+mod call;
+pub mod feed;
+mod handle;
+mod stale;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lapwing_protocol::problem::Problem;
+use lapwing_protocol::role::{CallId, Failure, Outcome, Pace, Role};
+use lapwing_protocol::time::Time;
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use zeroize::Zeroizing;
+
+pub use self::call::{Acknowledged, Place, Unheard, make, places_from};
+use self::handle::Command;
+pub use self::handle::{Handle, Stopped};
+pub use self::stale::Stale;
+use crate::file::{self, FileError, StateFile};
+use crate::http::Client;
+
+/// How soon the chain of trust is looked at when a role misses a record.
+const STALE: Duration = Duration::from_secs(1);
+/// How soon it is looked at again when a node did not answer.
+const RETRY: Duration = Duration::from_secs(5);
+/// Shortest pause between two polls, so that a role with much work lets others run.
+const BREATH: Duration = Duration::from_millis(2);
+/// Longest pause between two polls.
+const DOZE: Duration = Duration::from_secs(5);
+
+/// The time, as this machine's clock has it.
+#[must_use]
+pub fn now() -> Time {
+    Time::new(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs(),
+    )
+}
+
+/// What a driver runs a role with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The client.
+    pub client: Client,
+    /// The nodes, the first to talk to first. At least one.
+    pub places: Vec<Place>,
+    /// How often the role asks.
+    pub pace: Pace,
+    /// The role's randomness.
+    pub rng: ChaCha20Rng,
+    /// Between two looks at a node's chain of trust; a role that misses a record looks at once.
+    pub feed: Duration,
+    /// Where its state is kept.
+    pub file: StateFile,
+    /// Where the trust records that it knows are kept, so that a restart forgets no sequence number;
+    /// nothing for a role that never restarts.
+    pub trust: Option<PathBuf>,
+    /// Is told what nodes acknowledge.
+    pub ledger: Arc<dyn Acknowledged>,
+}
+
+/// Why a role does not run any more.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Its state or its trust records cannot be read or stored, so that it must not act.
+    #[error(transparent)]
+    Store(#[from] FileError),
+    /// There is no node to talk to.
+    #[error("a role was given no node to talk to")]
+    NoPlace,
+    /// Its task ended before.
+    #[error("the role does not run any more")]
+    Gone,
+}
+
+struct Driver<R: Role> {
+    role: R,
+    options: Options,
+    events: mpsc::UnboundedSender<R::Event>,
+    /// Which of the places is the one now.
+    at: usize,
+    moves: u32,
+    calls: JoinSet<(CallId, Place, Outcome)>,
+    feed: feed::Feed,
+    feed_at: Instant,
+    watch: watch::Watching,
+    stored: Zeroizing<Vec<u8>>,
+}
+
+impl<R> Driver<R>
+where
+    R: Role,
+    R::Event: Stale,
+{
+    fn new(role: R, options: Options, events: mpsc::UnboundedSender<R::Event>) -> Self {
+        Driver {
+            role,
+            options,
+            events,
+            at: 0,
+            moves: 0,
+            calls: JoinSet::new(),
+            feed: feed::Feed::default(),
+            feed_at: Instant::now(),
+            watch: watch::Watching::default(),
+            stored: Zeroizing::default(),
+        }
+    }
+
+    fn place(&self) -> Result<&Place, DriverError> {
+        self.options.places.get(self.at).ok_or(DriverError::NoPlace)
+    }
+
+    async fn run(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<Command<R>>,
+    ) -> Result<Stopped<R>, DriverError> {
+        if let Some(path) = &self.options.trust {
+            feed::recall(path, self.role.view_mut(), now())?;
+        }
+        let node = self.place()?.id;
+        self.role.set_node(node);
+        self.role.set_pace(self.options.pace);
+        loop {
+            self.poll().await?;
+            let place = self.options.places.get(self.at);
+            let place = place.ok_or(DriverError::NoPlace)?;
+            self.watch
+                .follow(&self.role, &self.options.client, place, now());
+            if self.feed.idle() && Instant::now() >= self.feed_at {
+                self.feed.fetch(&self.options.client, place);
+                self.feed_at = Instant::now() + self.options.feed;
+            }
+            let wake = self.wake().min(self.feed_at.max(Instant::now() + BREATH));
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(act) => {
+                        let done = act(&mut self.role, now(), &mut self.options.rng);
+                        self.store().await?;
+                        done();
+                    }
+                    None => break,
+                },
+                Some(done) = self.calls.join_next() => {
+                    if let Ok((id, place, outcome)) = done {
+                        self.answered(id, &place, outcome).await?;
+                    }
+                }
+                Some(fetched) = self.feed.done() => self.learn(fetched).await?,
+                Some(mailbox) = self.watch.changed() => self.role.touched(mailbox),
+                () = sleep_until(wake) => {}
+            }
+        }
+        while let Some(done) = self.calls.join_next().await {
+            if let Ok((id, place, outcome)) = done {
+                self.answered(id, &place, outcome).await?;
+            }
+        }
+        self.store().await?;
+        Ok(Stopped {
+            role: self.role,
+            moves: self.moves,
+        })
+    }
+
+    /// Asks the role what to do, stores it, then does it.
+    async fn poll(&mut self) -> Result<(), DriverError> {
+        let calls = self.role.poll(now(), &mut self.options.rng);
+        self.store().await?;
+        for event in self.role.events() {
+            self.tell(event);
+        }
+        for (id, call) in calls {
+            let place = self.place()?.clone();
+            let (client, ledger) = (self.options.client.clone(), self.options.ledger.clone());
+            self.calls.spawn(async move {
+                let outcome = make(&client, &place.api, &call, &*ledger).await;
+                (id, place, outcome)
+            });
+        }
+        Ok(())
+    }
+
+    async fn answered(
+        &mut self,
+        id: CallId,
+        place: &Place,
+        outcome: Outcome,
+    ) -> Result<(), DriverError> {
+        let gone = matches!(
+            outcome,
+            Err(Failure::Unreachable | Failure::Refused(Problem::NotReady))
+        );
+        let events = self.role.answer(id, outcome, now(), &mut self.options.rng);
+        self.store().await?;
+        for event in events {
+            self.tell(event);
+        }
+        if gone {
+            self.move_from(place)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on at the next node, unless that was done already.
+    fn move_from(&mut self, place: &Place) -> Result<(), DriverError> {
+        if self.options.places.len() > 1 && self.place()? == place {
+            self.at = (self.at + 1) % self.options.places.len();
+            self.moves += 1;
+            let node = self.place()?.id;
+            self.role.set_node(node);
+        }
+        Ok(())
+    }
+
+    async fn learn(&mut self, fetched: feed::Fetched) -> Result<(), DriverError> {
+        match fetched {
+            feed::Fetched::Records(records) => {
+                let learned = feed::learn(self.role.view_mut(), &records, now());
+                if !learned {
+                    return Ok(());
+                }
+                if let Some(path) = self.options.trust.clone() {
+                    let records = feed::encode(self.role.view());
+                    on_disk(move || file::write(&path, &records)).await?;
+                }
+                // What came before the records that it needs is looked at again.
+                for mailbox in self.role.watching() {
+                    self.role.touched(mailbox.id());
+                }
+                Ok(())
+            }
+            feed::Fetched::Unchanged => Ok(()),
+            feed::Fetched::Unreachable(place) => {
+                self.hurry(RETRY);
+                self.move_from(&place)
+            }
+        }
+    }
+
+    /// Looks at the chain of trust within this time.
+    fn hurry(&mut self, within: Duration) {
+        self.feed_at = self.feed_at.min(Instant::now() + within);
+    }
+
+    fn tell(&mut self, event: R::Event) {
+        if event.stale() {
+            self.hurry(STALE);
+        }
+        // Nobody listens any more: the role ends its work all the same.
+        let _unheard = self.events.send(event);
+    }
+
+    fn wake(&self) -> Instant {
+        let soon = Instant::now() + BREATH;
+        match self.role.wake() {
+            Some(at) => {
+                let until = UNIX_EPOCH + Duration::from_secs(at.get());
+                let wait = until.duration_since(SystemTime::now()).unwrap_or_default();
+                soon.max(Instant::now() + wait.min(DOZE))
+            }
+            None => Instant::now() + DOZE,
+        }
+    }
+
+    async fn store(&mut self) -> Result<(), DriverError> {
+        let state = self.role.save();
+        if state == self.stored {
+            return Ok(());
+        }
+        let file = self.options.file.clone();
+        self.stored = on_disk(move || file.write(&state).map(|()| state)).await?;
+        Ok(())
+    }
+}
+
+/// Waits for the disk on a thread that is there for it, so that other roles go on meanwhile.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, DriverError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        // The runtime ends.
+        Err(_) => Err(DriverError::Gone),
+    }
+}

@@ -1,0 +1,28 @@
+//! Which events say that a role misses a record of the chain of trust.
+
+use lapwing_protocol::role::{MediatorEvent, ProviderEvent, UserEvent};
+
+/// An event that may say that the view is stale, so that the driver looks for records at once.
+pub trait Stale {
+    /// Whether the role needs records that its view has not.
+    fn stale(&self) -> bool;
+}
+
+impl Stale for UserEvent {
+    fn stale(&self) -> bool {
+        matches!(self, UserEvent::ViewStale(_))
+    }
+}
+
+impl Stale for ProviderEvent {
+    fn stale(&self) -> bool {
+        matches!(self, ProviderEvent::ViewStale(_))
+    }
+}
+
+impl Stale for MediatorEvent {
+    /// Never: a mediator writes the records that it needs.
+    fn stale(&self) -> bool {
+        false
+    }
+}
