@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
@@ -27,6 +28,9 @@ use crate::limits::read_body;
 use crate::node::Node;
 use crate::problem::{Refusal, wrong_method};
 use crate::router::{Shell, unknown};
+
+/// The media type of [`Node::metrics`].
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Where the admin API listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +137,9 @@ pub async fn serve_admin<N: Node>(
     let shell = Arc::new(Shell::new(node, ApiConfig::default(), closing));
     let router = Router::new()
         .route("/status", get(status::<N>))
+        .route("/metrics", get(metrics::<N>))
         .route("/trust", post(publish::<N>))
+        .route("/reload", post(reload::<N>))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready::<N>))
         .method_not_allowed_fallback(wrong_method)
@@ -176,6 +182,27 @@ fn is_local_name(host: &str) -> bool {
 /// `GET /status`: what the node tells its operator.
 async fn status<N: Node>(State(shell): State<Arc<Shell<N>>>) -> Response {
     ok("application/json", shell.node.status().to_string().into())
+}
+
+/// `GET /metrics`: the same in figures, for Prometheus.
+async fn metrics<N: Node>(State(shell): State<Arc<Shell<N>>>) -> Response {
+    ok(OPEN_METRICS, shell.node.metrics().into())
+}
+
+/// `POST /reload`: reads the configuration anew. An answer of 409 says in one line why nothing changed;
+/// it may name files and fields, which are the operator's own.
+async fn reload<N: Node>(State(shell): State<Arc<Shell<N>>>) -> Response {
+    let reading = tokio::task::spawn_blocking(move || shell.node.reload());
+    let done = reading
+        .await
+        .unwrap_or_else(|_| Err("the node failed while it read its configuration".to_owned()));
+    let (status, body) = match done {
+        Ok(said) => (StatusCode::OK, said),
+        Err(why) => (StatusCode::CONFLICT, json!({ "problem": why })),
+    };
+    let mut response = ok("application/json", body.to_string().into());
+    *response.status_mut() = status;
+    response
 }
 
 /// `POST /trust`: publishes a record of the chain of trust.

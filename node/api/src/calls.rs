@@ -16,7 +16,7 @@ use lapwing_protocol::problem::Problem;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::{Hold, held, read_body};
-use crate::node::{Event, Node};
+use crate::node::Node;
 use crate::problem::Refusal;
 use crate::rate::Network;
 use crate::router::{Shell, closed};
@@ -36,14 +36,9 @@ pub(crate) async fn call<N: Node>(
     kind: CallKind,
     request: Request,
 ) -> Response {
-    let response = answer(&shell, kind, request)
+    answer(&shell, kind, request)
         .await
-        .unwrap_or_else(Refusal::respond);
-    shell.node.count(Event::Answered {
-        kind,
-        status: response.status().as_u16(),
-    });
-    response
+        .unwrap_or_else(Refusal::respond)
 }
 
 async fn answer<N: Node>(

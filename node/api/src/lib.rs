@@ -36,4 +36,4 @@ pub use config::{ApiConfig, ConfigError, Rate};
 pub use hub::{Watch, WatchHub};
 pub use node::{Event, Node, NotReady};
 pub use origins::{Origin, OriginError, Origins};
-pub use server::serve;
+pub use server::{serve, serve_changing};

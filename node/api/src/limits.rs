@@ -17,7 +17,7 @@ pub(crate) struct Gauge(Arc<Count>);
 
 struct Count {
     used: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// A part of a gauge; given back when dropped.
@@ -30,7 +30,7 @@ impl Gauge {
     pub(crate) fn new(max: usize) -> Self {
         Self(Arc::new(Count {
             used: AtomicUsize::new(0),
-            max,
+            max: AtomicUsize::new(max),
         }))
     }
 
@@ -43,6 +43,11 @@ impl Gauge {
         hold.grow(n).then_some(hold)
     }
 
+    /// Sets another bound. What is held stays held, even where it is more.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.0.max.store(max, Ordering::Relaxed);
+    }
+
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
@@ -53,7 +58,7 @@ impl Hold {
     /// Takes `n` more; `false` if the bound does not allow it.
     fn grow(&mut self, n: usize) -> bool {
         let before = self.count.used.fetch_add(n, Ordering::Relaxed);
-        if before.saturating_add(n) > self.count.max {
+        if before.saturating_add(n) > self.count.max.load(Ordering::Relaxed) {
             self.count.used.fetch_sub(n, Ordering::Relaxed);
             return false;
         }
@@ -141,6 +146,9 @@ mod tests {
         let bytes = held(vec![1, 2, 3], a);
         let part = bytes.slice(1..);
         drop(bytes);
+        gauge.set_max(12);
+        assert!(gauge.take(2).is_some());
+        gauge.set_max(10);
         assert_eq!(gauge.used(), 10);
         drop(part);
         assert_eq!(gauge.used(), 0);

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lapwing_protocol::client::{Answer, CallKind, CheckedCall};
+use lapwing_protocol::client::{Answer, CheckedCall};
 use lapwing_protocol::id::{MailboxId, NodeId};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::{Mailbox, Page};
@@ -56,6 +57,21 @@ pub trait Node: Send + Sync + 'static {
     /// What the admin API shows: for the operator's eyes, still without secrets and clients' data.
     fn status(&self) -> serde_json::Value;
 
+    /// What the admin API serves to Prometheus: the OpenMetrics text format, `# EOF` included. Holds no
+    /// secret, no client's address and no id of a mailbox. Empty unless implemented.
+    fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+
+    /// Reads the configuration anew and applies what can change while the node runs; says what was
+    /// done. Nothing can be, unless implemented.
+    ///
+    /// # Errors
+    /// One line for the operator: why nothing was changed.
+    fn reload(&self) -> Result<serde_json::Value, String> {
+        Err("this node cannot read its configuration anew".to_owned())
+    }
+
     /// Counts what happened at the API. Does nothing unless implemented; must not block.
     fn count(&self, event: Event) {
         let _ = event;
@@ -65,13 +81,23 @@ pub trait Node: Send + Sync + 'static {
 /// Something that a node may count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A call was answered.
+    /// A request was answered.
     Answered {
-        /// The call.
-        kind: CallKind,
+        /// The endpoint's path, with its parameters' names in braces: from a fixed list, and `other`
+        /// for every path that leads nowhere.
+        endpoint: &'static str,
         /// The HTTP status.
         status: u16,
+        /// The stable code of the refusal, where it was one.
+        refused: Option<&'static str>,
+        /// How long the answer took from the request's head on. Nothing for requests that wait for
+        /// something to happen: long polls and event streams.
+        took: Option<Duration>,
     },
+    /// A connection was taken.
+    ConnectionOpened,
+    /// A connection that was taken ended.
+    ConnectionClosed,
     /// A connection was turned away: too many, of all or of one network.
     ConnectionShed,
 }

@@ -9,6 +9,10 @@ use serde::Serialize;
 
 use crate::node::NotReady;
 
+/// The stable code of a refusal, on its response: for who counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Code(pub(crate) &'static str);
+
 /// Why a request got no answer: a [`Problem`] of the protocol, or one that only HTTP has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -132,6 +136,7 @@ impl Refusal {
         let body = serde_json::to_vec(&details).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
+        response.extensions_mut().insert(Code(code));
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::http::HeaderMap;
 use tokio::time::Instant;
@@ -54,7 +54,7 @@ pub(crate) fn client_address(peer: IpAddr, trusted: &[IpAddr], headers: &HeaderM
 
 /// The allowances of all networks.
 pub(crate) struct Rates {
-    rate: Option<Rate>,
+    rate: RwLock<Option<Rate>>,
     max: usize,
     start: Instant,
     table: Mutex<Table>,
@@ -71,7 +71,7 @@ const SECOND: u64 = 1_000_000;
 impl Rates {
     pub(crate) fn new(rate: Option<Rate>, max: usize) -> Self {
         Self {
-            rate,
+            rate: RwLock::new(rate),
             max,
             start: Instant::now(),
             table: Mutex::new(Table {
@@ -81,9 +81,15 @@ impl Rates {
         }
     }
 
+    /// Sets another allowance. What networks have spent stays spent, in time.
+    pub(crate) fn set(&self, rate: Option<Rate>) {
+        *self.rate.write().unwrap_or_else(PoisonError::into_inner) = rate;
+    }
+
     /// Spends `units`, or says after how many seconds to try again.
     pub(crate) fn spend(&self, network: Network, units: u32) -> Result<(), u32> {
-        let Some(rate) = self.rate else {
+        let rate = *self.rate.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(rate) = rate else {
             return Ok(());
         };
         let now = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);

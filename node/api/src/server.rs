@@ -24,11 +24,11 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use crate::config::{ApiConfig, ConfigError};
-use crate::limits::{Gauge, Hold};
+use crate::limits::Hold;
 use crate::node::{Event, Node};
-use crate::origins::{self, Origins};
+use crate::origins;
 use crate::rate::{Connected, Connections, Network, client_address};
-use crate::router::{Shell, closed, router};
+use crate::router::{Live, Shell, closed, router};
 use crate::stall::Stall;
 use crate::version;
 
@@ -50,6 +50,23 @@ pub async fn serve<N: Node>(
     config: ApiConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ConfigError> {
+    let (_unchanged, configs) = watch::channel(config);
+    serve_changing(listener, node, configs, shutdown).await
+}
+
+/// As [`serve`], with a configuration that may change: of a new one `trusted_proxies`, `cors_origins`,
+/// `max_connections` and `rate` apply at once, to open connections as well; the rest was settled at the
+/// start. One that does not pass [`ApiConfig::check`] changes nothing.
+///
+/// # Errors
+/// [`ConfigError`] before anything is served.
+pub async fn serve_changing<N: Node>(
+    listener: TcpListener,
+    node: Arc<N>,
+    mut configs: watch::Receiver<ApiConfig>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ConfigError> {
+    let config = configs.borrow_and_update().clone();
     config.check()?;
     let (close, closing) = watch::channel(false);
     let shell = Arc::new(Shell::new(node, config, closing));
@@ -57,7 +74,6 @@ pub async fn serve<N: Node>(
         router: router(shell.clone()),
         shell,
     });
-    let connections = Gauge::new(server.shell.config.max_connections);
     let networks = Connections::new();
     let mut tasks = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -65,9 +81,16 @@ pub async fn serve<N: Node>(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
+            Ok(()) = configs.changed() => {
+                let config = configs.borrow_and_update().clone();
+                match config.check() {
+                    Ok(()) => server.shell.apply(&config),
+                    Err(error) => warn!(%error, "the API keeps its configuration"),
+                }
+            }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(place) = server.admit(peer.ip(), &connections, &networks) {
+                    if let Some(place) = server.admit(peer.ip(), &networks) {
                         tasks.spawn(server.clone().connection(stream, peer.ip(), place));
                     } else {
                         let _sent = stream.try_write(TURNED_AWAY);
@@ -117,9 +140,9 @@ struct Place {
 }
 
 impl<N: Node> Server<N> {
-    fn admit(&self, peer: IpAddr, all: &Gauge, networks: &Connections) -> Option<Place> {
+    fn admit(&self, peer: IpAddr, networks: &Connections) -> Option<Place> {
         let config = &self.shell.config;
-        let one = all.take(1)?;
+        let one = self.shell.connections.take(1)?;
         // Behind a proxy everybody seems to come from one network.
         let network = if self.is_proxy(peer) {
             None
@@ -134,7 +157,7 @@ impl<N: Node> Server<N> {
 
     fn is_proxy(&self, peer: IpAddr) -> bool {
         self.shell
-            .config
+            .live()
             .trusted_proxies
             .contains(&peer.to_canonical())
     }
@@ -143,16 +166,13 @@ impl<N: Node> Server<N> {
         let config = &self.shell.config;
         let _best_effort = stream.set_nodelay(true);
         let io = TokioIo::new(Stall::new(stream, config.stall_timeout));
-        let of_peer = (!self.is_proxy(peer)).then(|| Network::of(peer));
         let service = service_fn(|mut request: Request<Incoming>| {
-            let network = of_peer.unwrap_or_else(|| {
-                let trusted = &self.shell.config.trusted_proxies;
-                Network::of(client_address(peer, trusted, request.headers()))
-            });
-            request.extensions_mut().insert(network);
-            let router = self.router.clone();
-            handle(router, &config.cors_origins, request)
+            let live = self.shell.live();
+            let client = client_address(peer, &live.trusted_proxies, request.headers());
+            request.extensions_mut().insert(Network::of(client));
+            handle(self.router.clone(), live, request)
         });
+        self.shell.node.count(Event::ConnectionOpened);
         let mut connection = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -168,6 +188,7 @@ impl<N: Node> Server<N> {
                 connection.await
             }
         };
+        self.shell.node.count(Event::ConnectionClosed);
         if let Err(error) = ended {
             // Says what went wrong with the HTTP, never who sent it or what.
             debug!(%error, "connection ended early");
@@ -179,7 +200,7 @@ impl<N: Node> Server<N> {
 /// read the answer.
 async fn handle(
     mut router: Router,
-    origins: &Origins,
+    live: Arc<Live>,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let public = request.uri().path().starts_with("/v1/");
@@ -198,7 +219,7 @@ async fn handle(
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if public {
         version::mark(headers);
-        origins.mark(asking.as_ref(), headers);
+        live.cors_origins.mark(asking.as_ref(), headers);
     }
     Ok(response)
 }

@@ -28,6 +28,20 @@ async fn the_operator_reads_the_status_and_publishes_over_the_unix_socket() {
         2
     );
     assert_eq!(client.request("GET", "/health/live", &[]).await.status, 200);
+    let metrics = client.request("GET", "/metrics", &[]).await;
+    assert!(
+        metrics
+            .header("content-type")
+            .unwrap()
+            .starts_with("application/openmetrics-text; version=1.0.0")
+    );
+    assert_eq!(metrics.body, b"# EOF\n");
+    let refused = client.request("POST", "/reload", &[]).await;
+    assert_eq!(refused.status, 409);
+    assert_eq!(
+        refused.json()["problem"],
+        "this node cannot read its configuration anew"
+    );
     let status = fixture.mediator.redate(START);
     let reply = client.post("/trust", "application/cose", &status).await;
     assert_eq!(reply.json()["id"], record_hash(&status).to_hex());
@@ -84,7 +98,14 @@ async fn the_loopback_port_answers_only_to_local_names() {
 async fn the_public_socket_serves_nothing_of_it() {
     let served = served().await;
     let mut client = served.client().await;
-    for path in ["/status", "/trust", "/admin", "/shutdown", "/metrics"] {
+    for path in [
+        "/status",
+        "/trust",
+        "/admin",
+        "/shutdown",
+        "/metrics",
+        "/reload",
+    ] {
         assert_eq!(client.get(path).await.code(), "unknown_call");
     }
 }

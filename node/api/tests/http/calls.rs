@@ -48,13 +48,32 @@ async fn a_token_comes_back_as_its_own_bytes() {
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
     assert_eq!(reply.body, vec![7; 300]);
-    let counted = served.node.counted.lock().unwrap().clone();
     assert_eq!(
-        counted,
-        [Event::Answered {
-            kind: CallKind::Token,
-            status: 200
-        }]
+        client.post("/v1/tokens", CBOR, b"junk").await.code(),
+        "malformed"
+    );
+    assert_eq!(client.get("/v1/elsewhere").await.status, 404);
+    let counted = served.node.counted.lock().unwrap().clone();
+    assert_eq!(counted[0], Event::ConnectionOpened);
+    let answered: Vec<_> = counted[1..]
+        .iter()
+        .map(|event| match event {
+            Event::Answered {
+                endpoint,
+                status,
+                refused,
+                took,
+            } => (*endpoint, *status, *refused, took.is_some()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        answered,
+        [
+            ("/v1/tokens", 200, None, true),
+            ("/v1/tokens", 400, Some("malformed"), true),
+            ("other", 404, Some("unknown_call"), false),
+        ]
     );
 }
 

@@ -8,6 +8,7 @@ mod abuse;
 mod admin;
 mod calls;
 mod client;
+mod live;
 mod node;
 mod openapi;
 mod trust;
