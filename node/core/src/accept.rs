@@ -165,8 +165,14 @@ impl<R: Reader> Core<R> {
             }
         }
         match how {
-            How::Fresh => self.numbers.written += 1,
-            How::Sync => self.numbers.healed += 1,
+            How::Fresh => {
+                self.numbers.written += 1;
+                self.count_kind(key.kind, |n| n.written += 1);
+            }
+            How::Sync => {
+                self.numbers.healed += 1;
+                self.count_kind(key.kind, |n| n.healed += 1);
+            }
         }
         Ok(Accepted::New)
     }

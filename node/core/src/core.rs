@@ -20,6 +20,7 @@ use crate::flow::{Fanout, Flow, FlowId, Then};
 use crate::identity::Identity;
 use crate::input::{CallTag, ClientTag, Input, PeerTag};
 use crate::lottery::Lottery;
+use crate::numbers::Numbers;
 use crate::queue::{Limits, QueueIndex};
 use crate::quorum::Before;
 use crate::store::{Batch, CommitId, Entry, Overlay, ReadError, Reader};
@@ -41,27 +42,6 @@ pub(crate) enum After {
 pub(crate) enum ReplyTo {
     Peer(PeerTag),
     Own(CallTag),
-}
-
-/// How busy the core is and what it holds, for status and metrics.
-#[derive(Clone, Debug, Default)]
-pub struct Numbers {
-    /// Items held.
-    pub items: u64,
-    /// Requests in the queues of this node's regions.
-    pub requests: u64,
-    /// Flows under way.
-    pub flows: usize,
-    /// Commits not yet on disk.
-    pub pending_commits: usize,
-    /// Tokens issued since start.
-    pub tokens: u64,
-    /// Items taken since start: by writes and pushes.
-    pub written: u64,
-    /// Items taken since start: by comparison with other holders.
-    pub healed: u64,
-    /// Nodes connected.
-    pub peers: usize,
 }
 
 /// The node core over a store that it can read.
@@ -198,22 +178,6 @@ impl<R: Reader> Core<R> {
     /// The chain of trust as the core sees it.
     pub fn view(&self) -> &TrustView {
         &self.view
-    }
-
-    /// What it does and holds.
-    pub fn numbers(&self) -> Numbers {
-        Numbers {
-            items: self.digests.len(),
-            requests: self
-                .view
-                .regions()
-                .map(|(_, r)| self.queue.len(&r.id) as u64)
-                .sum(),
-            flows: self.flows.len(),
-            pending_commits: self.overlay.len(),
-            peers: self.peers.values().filter(|p| p.up).count(),
-            ..self.numbers.clone()
-        }
     }
 
     /// The digests of what this node and `peer` both hold and what expires at `from` or later.

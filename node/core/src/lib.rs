@@ -14,6 +14,7 @@ mod identity;
 mod input;
 mod lifecycle;
 pub mod lottery;
+mod numbers;
 pub mod queue;
 mod quorum;
 mod rows;
@@ -22,8 +23,9 @@ pub mod store;
 mod sync;
 mod trust;
 
-pub use crate::core::{Core, Numbers};
+pub use crate::core::Core;
 pub use crate::effect::{Alarm, Effect, Severity, Topic};
 pub use crate::flow::read_local;
 pub use crate::identity::Identity;
 pub use crate::input::{CallFailure, CallTag, ClientTag, Input, PeerTag};
+pub use crate::numbers::{Numbers, PeerNumbers, RegionNumbers, Taken};

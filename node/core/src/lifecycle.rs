@@ -201,6 +201,7 @@ impl<R: Reader> Core<R> {
                         continue;
                     }
                     self.uncount(&key, head);
+                    self.count_kind(key.kind, |n| n.expired += 1);
                 }
                 self.delete(k);
             }

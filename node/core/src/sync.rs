@@ -9,7 +9,7 @@ use lapwing_protocol::peer::{
     CheckedPeerCall, CheckedReply, Digest, IdOrder, MAX_IDS, MAX_ITEMS, PeerCall, Shard, StampedKey,
 };
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::time::Hour;
+use lapwing_protocol::time::{Hour, Millis};
 use rand_core::CryptoRng;
 
 use crate::accept::How;
@@ -33,8 +33,12 @@ pub(crate) struct PeerState {
     pub(crate) up: bool,
     /// A comparison is under way.
     pub(crate) comparing: bool,
-    /// Its clock less this node's, in seconds.
-    pub(crate) clock_offset: i64,
+    /// Its clock less this node's, in seconds, as it last said.
+    pub(crate) clock_offset: Option<i64>,
+    /// When a comparison last ended with nothing left to fetch.
+    pub(crate) compared: Option<Millis>,
+    /// What was found missing and has not come yet.
+    pub(crate) missing: u64,
 }
 
 /// A comparison with one peer.
@@ -139,7 +143,7 @@ impl<R: Reader> Core<R> {
                 let offset = i64::try_from(hello.time.get()).unwrap_or(0)
                     - i64::try_from(self.time().get()).unwrap_or(0);
                 if let Some(peer) = self.peers.get_mut(&flow.peer) {
-                    peer.clock_offset = offset;
+                    peer.clock_offset = Some(offset);
                 }
                 flow.step = Step::Trust;
                 self.ask_peer(id, &flow, PeerCall::TrustIds, rng);
@@ -173,7 +177,10 @@ impl<R: Reader> Core<R> {
             }
             (Step::Ids, CheckedReply::Ids(keys)) => {
                 match self.note_missing(&mut flow, &keys) {
-                    Ok(()) => return self.next_items(id, flow, rng),
+                    Ok(()) => {
+                        self.note_lag(&flow);
+                        return self.next_items(id, flow, rng);
+                    }
                     Err(Problem::OutOfBounds) => {
                         self.fault(flow.peer, Severity::Major, "ids that were not asked for");
                     }
@@ -183,6 +190,7 @@ impl<R: Reader> Core<R> {
             }
             (Step::Items, CheckedReply::Items { items, .. }) => {
                 self.take_healed(&flow, &items);
+                self.note_lag(&flow);
                 return self.next_items(id, flow, rng);
             }
             _ => return self.end_sync(&flow),
@@ -206,6 +214,10 @@ impl<R: Reader> Core<R> {
             Some(listing) => listing,
             None => {
                 let Some((shard, count)) = flow.shards.pop() else {
+                    if let Some(peer) = self.peers.get_mut(&flow.peer) {
+                        peer.compared = Some(self.now);
+                        peer.missing = 0;
+                    }
                     return self.end_sync(&flow);
                 };
                 let left = count.saturating_add(MAX_IDS as u64);
@@ -271,6 +283,13 @@ impl<R: Reader> Core<R> {
         // Openings before what they open: the order of kinds.
         flow.missing.sort_by_key(|k| (k.kind, *k));
         Ok(())
+    }
+
+    /// Notes what is still to be fetched: of the page at hand, as the pages to come are not known.
+    fn note_lag(&mut self, flow: &Sync) {
+        if let Some(peer) = self.peers.get_mut(&flow.peer) {
+            peer.missing = flow.missing.len() as u64;
+        }
     }
 
     fn take_healed(&mut self, flow: &Sync, items: &[CheckedItem]) {

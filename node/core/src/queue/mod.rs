@@ -62,6 +62,17 @@ pub struct QueueIndex {
     expired: Time,
 }
 
+/// How the requests of a region stand. What is in neither list is booked, or was and is not listed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// All that are known.
+    pub requests: u64,
+    /// That can be claimed.
+    pub open: u64,
+    /// That have as many tickets and offers open as a request may have.
+    pub waiting: u64,
+}
+
 /// Shows sizes only.
 impl fmt::Debug for QueueIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -309,6 +320,14 @@ impl QueueIndex {
     #[must_use]
     pub fn total(&self) -> usize {
         self.regions.values().map(RegionQueue::len).sum()
+    }
+
+    /// Each region's numbers, by id; of regions without a request that is known nothing.
+    pub fn regions(&self) -> impl Iterator<Item = (RegionId, Listed)> {
+        self.regions
+            .iter()
+            .map(|(id, region)| (*id, region.listed()))
+            .filter(|(_, listed)| listed.requests > 0)
     }
 
     /// Forgets what has expired, and returns the requests among it.

@@ -7,7 +7,7 @@ use lapwing_protocol::id::{Priority, RequestId};
 use lapwing_protocol::time::Time;
 
 use super::slot::{Seat, Slot};
-use super::{Entry, Limits, MAX_PASSED_OVER};
+use super::{Entry, Limits, Listed, MAX_PASSED_OVER};
 
 /// The requests that can be picked at `clock`, the latest time that was asked about, and those that
 /// can be again at a known time.
@@ -60,6 +60,16 @@ pub(super) struct RegionQueue {
 }
 
 impl RegionQueue {
+    /// How many requests there are, and how many of them the list has; what became due since it was
+    /// last picked from counts as waiting still.
+    pub(super) fn listed(&self) -> Listed {
+        Listed {
+            requests: self.known as u64,
+            open: self.board.listed.len() as u64,
+            waiting: self.board.waiting.len() as u64,
+        }
+    }
+
     pub(super) fn change(
         &mut self,
         request: RequestId,

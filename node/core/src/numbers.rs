@@ -1,0 +1,116 @@
+//! What the core says of itself, for status and metrics: sums alone, nothing of any one client.
+
+use std::collections::BTreeMap;
+
+use lapwing_protocol::id::{NodeId, RegionId};
+use lapwing_protocol::item::ItemKind;
+use lapwing_protocol::time::Millis;
+
+use crate::core::Core;
+use crate::queue::Listed;
+use crate::store::Reader;
+
+/// How busy the core is and what it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Items held.
+    pub items: u64,
+    /// Requests in the queues of this node's regions.
+    pub requests: u64,
+    /// Flows under way.
+    pub flows: usize,
+    /// Commits not yet on disk.
+    pub pending_commits: usize,
+    /// Tokens issued since start.
+    pub tokens: u64,
+    /// Items taken since start: by writes and pushes.
+    pub written: u64,
+    /// Items taken since start: by comparison with other holders.
+    pub healed: u64,
+    /// Nodes connected.
+    pub peers: usize,
+    /// The same by kind of item; a kind of which nothing came or went is missing.
+    pub kinds: BTreeMap<ItemKind, Taken>,
+}
+
+/// Items of one kind, since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// By writes and pushes.
+    pub written: u64,
+    /// By comparison with other holders.
+    pub healed: u64,
+    /// Removed because they expired.
+    pub expired: u64,
+}
+
+/// What the core knows of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerNumbers {
+    /// Which.
+    pub node: NodeId,
+    /// Whether it is connected.
+    pub up: bool,
+    /// Its clock less this node's, in seconds, as of its last greeting; nothing before that.
+    pub clock_offset: Option<i64>,
+    /// When everything that both hold was last compared to the end, and what was missing fetched.
+    pub compared: Option<Millis>,
+    /// Items that the comparison under way, or the last one that broke off, found missing here and
+    /// that have not come yet.
+    pub missing: u64,
+}
+
+/// A region's queue at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionNumbers {
+    /// Which.
+    pub region: RegionId,
+    /// Its requests.
+    pub listed: Listed,
+}
+
+impl<R: Reader> Core<R> {
+    /// What it does and holds.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            items: self.digests.len(),
+            requests: self
+                .view
+                .regions()
+                .map(|(_, r)| self.queue.len(&r.id) as u64)
+                .sum(),
+            flows: self.flows.len(),
+            pending_commits: self.overlay.len(),
+            peers: self.peers.values().filter(|p| p.up).count(),
+            ..self.numbers.clone()
+        }
+    }
+
+    /// The nodes that were ever connected since the start and are still in the roster, by id.
+    pub fn peer_numbers(&self) -> Vec<PeerNumbers> {
+        self.peers
+            .iter()
+            .filter(|(node, _)| self.view.in_roster(node))
+            .map(|(node, peer)| PeerNumbers {
+                node: *node,
+                up: peer.up,
+                clock_offset: peer.clock_offset,
+                compared: peer.compared,
+                missing: peer.missing,
+            })
+            .collect()
+    }
+
+    /// The queues of the regions that have requests here, by id.
+    pub fn region_numbers(&self) -> Vec<RegionNumbers> {
+        self.queue
+            .regions()
+            .map(|(region, listed)| RegionNumbers { region, listed })
+            .collect()
+    }
+
+    /// Counts an item taken or removed.
+    pub(crate) fn count_kind(&mut self, kind: ItemKind, change: impl FnOnce(&mut Taken)) {
+        change(self.numbers.kinds.entry(kind).or_default());
+    }
+}
