@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use lapwing_api::Origins;
-use lapwing_net::Multiaddr;
+use lapwing_net::{Limits, Multiaddr, NetError};
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::federation::Federation;
 use lapwing_protocol::id::from_hex;
@@ -57,6 +57,11 @@ struct RawNet {
     announce: Vec<String>,
     #[serde(default)]
     bootstrap: Vec<String>,
+    #[serde(default)]
+    mdns: bool,
+    max_connections: Option<u32>,
+    peer_calls_per_second: Option<u32>,
+    peer_mib_per_second: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +131,8 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) announce: Vec<Multiaddr>,
     pub(crate) bootstrap: Vec<Multiaddr>,
+    pub(crate) mdns: bool,
+    pub(crate) net_limits: Limits,
     pub(crate) api_listen: SocketAddr,
     pub(crate) max_connections: Option<usize>,
     pub(crate) rate_per_second: Option<u32>,
@@ -223,12 +230,17 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
         field,
         what,
     };
-    let addresses = |name, list: &[String]| {
+    type Check = fn(&Multiaddr) -> Result<(), NetError>;
+    let addresses = |name, list: &[String], check: Check| {
         list.iter()
             .map(|a| {
-                a.parse::<Multiaddr>().map_err(|e| {
+                let address = a.parse::<Multiaddr>().map_err(|e| {
                     field(name, format!("has `{a}`, which is no multiaddress ({e}): write /ip4/192.0.2.1/tcp/4001"))
-                })
+                })?;
+                match check(&address) {
+                    Ok(()) => Ok(address),
+                    Err(e) => Err(field(name, format!("cannot be used: {e}"))),
+                }
             })
             .collect::<Result<Vec<_>, _>>()
     };
@@ -264,9 +276,19 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
         ),
         data_dir,
         key_file: base.join(raw.key_file),
-        listen: addresses("net.listen", &raw.net.listen)?,
-        announce: addresses("net.announce", &raw.net.announce)?,
-        bootstrap: addresses("net.bootstrap", &raw.net.bootstrap)?,
+        listen: addresses("net.listen", &raw.net.listen, lapwing_net::check_listen)?,
+        announce: addresses(
+            "net.announce",
+            &raw.net.announce,
+            lapwing_net::check_announce,
+        )?,
+        bootstrap: addresses(
+            "net.bootstrap",
+            &raw.net.bootstrap,
+            lapwing_net::check_bootstrap,
+        )?,
+        mdns: raw.net.mdns,
+        net_limits: net_limits(&raw.net).map_err(|(name, what)| field(name, what))?,
         api_listen,
         max_connections: raw.api.max_connections,
         rate_per_second: raw.api.rate_per_second,
@@ -282,6 +304,40 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
         log_level: raw.log.level,
         cache_bytes: cache_mib * 1024 * 1024,
     })
+}
+
+/// The default bounds on what peers may cost, but for those that the file names.
+fn net_limits(raw: &RawNet) -> Result<Limits, (&'static str, String)> {
+    let mut limits = Limits::default();
+    for (name, given, range, to) in [
+        (
+            "net.max_connections",
+            raw.max_connections,
+            16..=65_536,
+            &mut limits.connections,
+        ),
+        (
+            "net.peer_calls_per_second",
+            raw.peer_calls_per_second,
+            100..=1_000_000,
+            &mut limits.calls_per_second,
+        ),
+        (
+            "net.peer_mib_per_second",
+            raw.peer_mib_per_second,
+            1..=2048,
+            &mut limits.mib_per_second,
+        ),
+    ] {
+        if let Some(given) = given {
+            if !range.contains(&given) {
+                let what = format!("is {given}: choose {} to {}", range.start(), range.end());
+                return Err((name, what));
+            }
+            *to = given;
+        }
+    }
+    Ok(limits)
 }
 
 fn proxy(text: &str) -> Result<IpAddr, String> {
@@ -410,6 +466,22 @@ mod tests {
             (
                 "[api]\nlisten = \"127.0.0.1:0\"\n[net]\nlisten = [\"127.0.0.1:1\"]\n",
                 "`net.listen` has `127.0.0.1:1`, which is no multiaddress",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\n[net]\nlisten = [\"/ip4/0.0.0.0/tcp/4001\", \"/ip4/0.0.0.0/udp/4001/quic-v1\"]\nmdns = true\nmax_connections = 100\n",
+                "",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\n[net]\nlisten = [\"/ip4/0.0.0.0/udp/4001\"]\n",
+                "`net.listen` cannot be used: /ip4/0.0.0.0/udp/4001 is not supported; write /ip4/<address>/tcp/<port> or /ip4/<address>/udp/<port>/quic-v1",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\n[net]\nbootstrap = [\"/dns/node.example/udp/4001/quic-v1\"]\n",
+                "`net.bootstrap` cannot be used: bootstrap address /dns/node.example/udp/4001/quic-v1 does not end in /p2p/",
+            ),
+            (
+                "[api]\nlisten = \"127.0.0.1:0\"\n[net]\npeer_calls_per_second = 5\n",
+                "`net.peer_calls_per_second` is 5: choose 100 to 1000000",
             ),
             (
                 "[api]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"::1\", \"10.0.0.0/8\"]\n",

@@ -217,6 +217,8 @@ async fn start_net(
     net.listen.clone_from(&config.listen);
     net.announce.clone_from(&config.announce);
     net.bootstrap.clone_from(&config.bootstrap);
+    net.mdns = config.mdns;
+    net.limits = config.net_limits.clone();
     let inputs = shell.clone();
     let handle = lapwing_net::start(
         net,

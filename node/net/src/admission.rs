@@ -29,6 +29,9 @@ pub(crate) enum Refused {
     /// Kept away for a while.
     #[error("kept away because of its faults")]
     Banned,
+    /// This node is about to end.
+    #[error("this node is about to end")]
+    Closing,
 }
 
 /// Lets connections through, or not.
@@ -36,9 +39,15 @@ pub(crate) enum Refused {
 pub(crate) struct Gate {
     roster: Option<BTreeSet<NodeId>>,
     banned: BTreeMap<NodeId, Instant>,
+    closing: bool,
 }
 
 impl Gate {
+    /// From now on nobody is let in.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
     /// From now on only these; none: anybody, while there is no roster.
     pub(crate) fn set_roster(&mut self, roster: Option<BTreeSet<NodeId>>) {
         self.roster = roster;
@@ -97,6 +106,9 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        if self.closing {
+            return Err(ConnectionDenied::new(Refused::Closing));
+        }
         self.check(&peer)?;
         Ok(dummy::ConnectionHandler)
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lapwing_protocol::hash::hash_with;
@@ -61,6 +63,7 @@ impl Behaviour {
         config: &NetConfig,
         topics: &Topics,
         nodes: usize,
+        hashed: &Arc<AtomicU64>,
     ) -> Result<Self, NetError> {
         Ok(Self {
             gate: Gate::default(),
@@ -78,18 +81,22 @@ impl Behaviour {
                     .with_timeout(config.tuning.ping_timeout),
             ),
             kad: kademlia(key, config)?,
-            gossip: gossip(config, topics, nodes)?,
+            gossip: gossip(config, topics, nodes, hashed)?,
             calls: calls(config),
         })
     }
 }
 
 fn limits(config: &NetConfig) -> ConnectionLimits {
+    let each_way = (config.limits.connections - config.limits.connections / 4).max(1);
     ConnectionLimits::default()
         .with_max_pending_incoming(Some(config.limits.handshakes))
+        .with_max_pending_outgoing(Some(config.limits.dials))
         .with_max_established(Some(config.limits.connections))
-        // Two nodes that dial each other at once need two. A third lets a node back in that lost both
-        // without a word, before this side has noticed.
+        .with_max_established_incoming(Some(each_way))
+        .with_max_established_outgoing(Some(each_way))
+        // Two nodes that dial each other at once need two. A third stands for a moment only: it is
+        // either closed, or a node that lost both without a word, which is connected anew.
         .with_max_established_per_peer(Some(3))
 }
 
@@ -140,7 +147,13 @@ fn kademlia(key: &Keypair, config: &NetConfig) -> Result<kad::Behaviour<MemorySt
     Ok(kademlia)
 }
 
-fn gossip(config: &NetConfig, topics: &Topics, nodes: usize) -> Result<Gossipsub, NetError> {
+fn gossip(
+    config: &NetConfig,
+    topics: &Topics,
+    nodes: usize,
+    hashed: &Arc<AtomicU64>,
+) -> Result<Gossipsub, NetError> {
+    let hashed = Arc::clone(hashed);
     let tuning = &config.tuning;
     let mesh = match tuning.mesh {
         Some(mesh) => mesh,
@@ -156,7 +169,11 @@ fn gossip(config: &NetConfig, topics: &Topics, nodes: usize) -> Result<Gossipsub
     let settings = gossipsub::ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
-        .message_id_fn(message_id)
+        // Once for each message that comes or goes, before it is known whether it came before.
+        .message_id_fn(move |message| {
+            hashed.fetch_add(1, Ordering::Relaxed);
+            message_id(message)
+        })
         .mesh_n(mesh.size)
         .mesh_n_low(mesh.low)
         .mesh_n_high(mesh.high)

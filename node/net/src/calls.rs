@@ -18,6 +18,7 @@ use crate::behaviour::CALL_CEILING;
 use crate::codec::Frame;
 use crate::gossip::wrong_for_all;
 use crate::peer::{node_id, peer_id};
+use crate::status::call_name;
 use crate::swarm::Net;
 use crate::work::BadReply;
 
@@ -54,16 +55,20 @@ impl Net {
     }
 
     pub(crate) fn call(&mut self, tag: CallTag, to: NodeId, call: PeerCall, timeout_ms: u32) {
+        self.calls.entry(call_name(&call)).or_default().made += 1;
         let refused = self.swarm.behaviour().gate.admit(Some(&to)).is_err();
         if to == self.own || refused || self.closing.is_some() {
+            self.count(&call, Some(CallFailure::Unreachable));
             return self.fail(tag, to, CallFailure::Unreachable);
         }
+        let name = call_name(&call);
         let patience = Duration::from_millis(u64::from(timeout_ms)).min(CALL_CEILING);
         if let Err(why) = self
             .outbound
             .begin(tag, to, call, Instant::now() + patience)
         {
             tracing::warn!(peer = %to, ?why, "call not begun");
+            self.calls.entry(name).or_default().unreachable += 1;
             return self.fail(tag, to, CallFailure::Unreachable);
         }
         if self.peers.contains_key(&to) {
@@ -87,11 +92,24 @@ impl Net {
 
     /// Settles a call, unless it is settled.
     pub(crate) fn settle(&mut self, tag: CallTag, failure: CallFailure) {
-        if let Some(to) = self.outbound.settle(tag) {
+        if let Some((to, call)) = self.outbound.settle(tag) {
+            self.count(&call, Some(failure));
             self.fail(tag, to, failure);
         }
     }
 
+    /// Counts what became of a call of this node.
+    fn count(&mut self, call: &PeerCall, failure: Option<CallFailure>) {
+        let counts = self.calls.entry(call_name(call)).or_default();
+        match failure {
+            None => counts.answered += 1,
+            Some(CallFailure::Refused(_)) => counts.refused += 1,
+            Some(CallFailure::Timeout) => counts.timed_out += 1,
+            Some(CallFailure::Unreachable) => counts.unreachable += 1,
+        }
+    }
+
+    /// Tells the core that a call failed. Settled calls are counted by [`Net::count`] first.
     pub(crate) fn fail(&self, tag: CallTag, to: NodeId, failure: CallFailure) {
         let reply = Err(failure);
         self.tell(Input::Reply {
@@ -120,7 +138,12 @@ impl Net {
         }
     }
 
-    pub(crate) fn call_checked(&mut self, tag: PeerTag, result: Result<CheckedPeerCall, Problem>) {
+    pub(crate) fn call_checked(
+        &mut self,
+        tag: PeerTag,
+        name: &'static str,
+        result: Result<CheckedPeerCall, Problem>,
+    ) {
         // Its time may be over, or its connection gone.
         let Some(from) = self.inbound.waiting(tag) else {
             return;
@@ -128,6 +151,7 @@ impl Net {
         match result {
             Ok(call) => {
                 self.counters.calls_taken += 1;
+                self.calls.entry(name).or_default().taken += 1;
                 self.tell(Input::Peer { tag, from, call });
             }
             Err(problem) => {
@@ -144,7 +168,7 @@ impl Net {
     }
 
     pub(crate) fn reply_checked(&mut self, tag: CallTag, result: Result<CheckedReply, BadReply>) {
-        let Some(from) = self.outbound.settle(tag) else {
+        let Some((from, call)) = self.outbound.settle(tag) else {
             return;
         };
         let reply = match result {
@@ -163,6 +187,7 @@ impl Net {
                 Err(CallFailure::Refused(problem))
             }
         };
+        self.count(&call, reply.as_ref().err().copied());
         self.tell(Input::Reply { tag, from, reply });
     }
 

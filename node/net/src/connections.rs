@@ -7,6 +7,7 @@
 //! subscriptions are missing is connected anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_core::Input;
@@ -20,8 +21,8 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use crate::behaviour::LOOKUP;
-use crate::peer::{dialable, ip, needs_resolving, node_id, peer_id};
-use crate::status::{NetStatus, PeerStatus};
+use crate::peer::{dialable, ip, kind, needs_resolving, node_id, peer_id, without_peer};
+use crate::status::{NetStatus, PeerStatus, Transport};
 use crate::swarm::Net;
 
 /// An idle connection of this age that this node did not choose is closed when there are too many.
@@ -41,7 +42,11 @@ pub(crate) struct Peer {
 struct Connection {
     at: Instant,
     address: Multiaddr,
+    dialled: bool,
 }
+
+/// Connections of one peer that may stand: two nodes that dial each other at once have two.
+const PER_PEER: usize = 2;
 
 impl Peer {
     /// Whether the other end of a connection is on this machine.
@@ -63,6 +68,7 @@ impl Net {
         let connection = Connection {
             at: now,
             address: address.clone(),
+            dialled: endpoint.is_dialer(),
         };
         self.book.connected(node);
         if let Some(known) = self.peers.get_mut(&node) {
@@ -75,6 +81,9 @@ impl Net {
             if old && endpoint.is_listener() {
                 tracing::info!(peer = %node, "peer came back; connecting anew");
                 self.reconnect(node);
+            } else if known.connections.len() > PER_PEER {
+                self.counters.connections_shed += 1;
+                self.swarm.close_connection(id);
             }
             return;
         }
@@ -173,8 +182,9 @@ impl Net {
             .addresses(addresses)
             .build();
         match self.swarm.dial(options) {
-            // The other case: a dial is under way, and its end will be told.
-            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Ok(()) => self.counters.dials += 1,
+            // A dial is under way, and its end will be told.
+            Err(DialError::DialPeerConditionFalse(_)) => {}
             Err(_) => self.dial_failed(node),
         }
     }
@@ -185,6 +195,7 @@ impl Net {
         if self.peers.contains_key(&node) {
             return;
         }
+        self.counters.dials_failed += 1;
         self.book.failed(node, Instant::now());
         if self.outbound.waits(&node) && !self.look_up(node) {
             self.give_up(&node);
@@ -367,24 +378,40 @@ impl Net {
     pub(crate) fn publish_status(&mut self) {
         self.changed = false;
         let view = self.view.borrow().clone();
-        let peers = self.peers.iter().map(|(node, peer)| PeerStatus {
-            node: *node,
-            address: peer
-                .connections
-                .values()
-                .next()
-                .filter(|_| view.in_roster(node))
-                .map(|c| c.address.clone()),
-            since: peer.since,
-            pending: self.outbound.to(node) + self.inbound.of(node),
+        let now = Instant::now();
+        let gossip = &self.swarm.behaviour().gossip;
+        let score = |node| gossip.peer_score(&peer_id(node)?);
+        let peers = self.peers.iter().map(|(node, peer)| {
+            let first = peer.connections.values().next();
+            PeerStatus {
+                node: *node,
+                address: first
+                    .filter(|_| view.in_roster(node))
+                    .map(|c| c.address.clone()),
+                since: peer.since,
+                pending: self.outbound.to(node) + self.inbound.of(node),
+                transport: first
+                    .and_then(|c| kind(&without_peer(&c.address)))
+                    .unwrap_or(Transport::Tcp),
+                dialled: first.is_some_and(|c| c.dialled),
+                throttled: self.faults.throttled(node, now),
+                score: score(node).unwrap_or_default(),
+            }
         });
+        // Every message is hashed, those that came again, too.
+        let hashed = self.channels.ids.load(Ordering::Relaxed);
+        self.counters.gossip_duplicates = hashed.saturating_sub(self.new_messages);
         let status = NetStatus {
             listening: self.listening.iter().cloned().collect(),
             peers: peers.collect(),
             banned: self.swarm.behaviour().gate.banned(),
             calls_in: self.inbound.len(),
             calls_out: self.outbound.len(),
+            throttled: self.faults.count_throttled(now),
             counters: self.counters,
+            calls: self.calls.clone(),
+            tcp: self.channels.meters.tcp.read(),
+            quic: self.channels.meters.quic.read(),
         };
         self.channels.status.send_replace(status);
     }

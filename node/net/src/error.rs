@@ -37,7 +37,7 @@ pub enum NetError {
     },
     /// Not an address of a kind that is spoken here.
     #[error(
-        "{address} is not supported; write /ip4/<address>/tcp/<port> or /ip6/<address>/tcp/<port>, to dial also /dns/<name>/tcp/<port>"
+        "{address} is not supported; write /ip4/<address>/tcp/<port> or /ip4/<address>/udp/<port>/quic-v1 (or ip6), to announce or dial also with /dns/<name>"
     )]
     AddressNotSupported {
         /// The address.
@@ -67,6 +67,14 @@ pub enum NetError {
     /// The seed is not usable as an Ed25519 key.
     #[error("the node key cannot be used; restore it from its backup or set the node up anew")]
     BadKey,
+    /// The local network cannot be asked for nodes.
+    #[error(
+        "nodes cannot be looked for on the local network ({source}); set `mdns` to false, or see why multicast is forbidden"
+    )]
+    Mdns {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// A setting of the gossip or transport layer is contradictory.
     #[error("the network settings contradict each other: {what}")]
     BadSettings {

@@ -113,12 +113,16 @@ impl Net {
             return;
         };
         match cause.downcast_ref::<Refused>() {
-            Some(why) => {
+            Some(Refused::Closing) => {}
+            Some(why @ (Refused::Stranger | Refused::Banned)) => {
                 self.counters.strangers += 1;
                 let node = peer.as_ref().and_then(node_id);
                 tracing::debug!(peer = ?node, %why, "connection refused");
             }
-            None => tracing::debug!("connection refused: too many"),
+            None => {
+                self.counters.connections_shed += 1;
+                tracing::debug!("connection refused: too many");
+            }
         }
     }
 
@@ -183,6 +187,7 @@ impl Net {
     }
 
     fn gossiped(&mut self, source: PeerId, id: MessageId, message: Message) {
+        self.new_messages += 1;
         let (Some(from), Some(topic)) = (node_id(&source), self.topics.topic(&message.topic))
         else {
             self.report(&id, &source, MessageAcceptance::Ignore);

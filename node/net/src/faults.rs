@@ -76,6 +76,12 @@ impl Faults {
         self.sum(node, now) >= THROTTLE
     }
 
+    /// How many peers are throttled.
+    pub(crate) fn count_throttled(&self, now: Instant) -> usize {
+        let over = |s: &&Sum| s.at(now) >= THROTTLE;
+        self.sums.values().filter(over).count()
+    }
+
     /// What a peer's faults take from its gossip score.
     pub(crate) fn penalty(&self, node: &NodeId, now: Instant) -> f64 {
         self.sum(node, now)

@@ -1,7 +1,8 @@
 //! How the rest of the node holds the network side: start, commands, status, end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -10,22 +11,22 @@ use lapwing_protocol::id::NodeId;
 use lapwing_protocol::peer::{Gossip, PeerCall, PeerReply};
 use lapwing_protocol::time::Time;
 use lapwing_protocol::trust::TrustView;
-use libp2p::core::transport::ListenerId;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, ListenerId};
 use libp2p::identity::Keypair;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm, SwarmBuilder, TransportError};
+use libp2p::{Multiaddr, PeerId, Swarm, TransportError};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
-use crate::behaviour::{Behaviour, BehaviourEvent};
-use crate::config::NetConfig;
+use crate::behaviour::{Behaviour, BehaviourEvent, streams};
+use crate::config::{NetConfig, check_announce, check_listen};
 use crate::error::NetError;
 use crate::gossip::Topics;
-use crate::peer::{ip, is_tcp, node_id};
-use crate::status::NetStatus;
+use crate::peer::{ip, kind, node_id, port};
+use crate::status::{NetStatus, Transport};
 use crate::swarm::{Channels, Net};
-use crate::transport::transport;
+use crate::transport::{Meters, transport};
 
 /// The core's queue. It is called from the event loop, so it must not block.
 pub type Inputs = Arc<dyn Fn(Input) + Send + Sync>;
@@ -36,6 +37,8 @@ pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 /// Streams of one connection whose protocol is being agreed on.
 const NEGOTIATING: usize = 512;
+/// Streams of one connection that carry no calls.
+const OTHER_STREAMS: usize = 64;
 /// How long the operating system may take to report the addresses listened on.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -146,9 +149,8 @@ pub async fn start(
     if config.listen.is_empty() {
         return Err(NetError::NothingToListenOn);
     }
-    if let Some(address) = config.announce.iter().find(|a| !is_tcp(a)) {
-        let address = address.clone();
-        return Err(NetError::AddressNotSupported { address });
+    for address in &config.announce {
+        check_announce(address)?;
     }
     let bootstrap = config.bootstrap_nodes()?;
     if view.federation_id() != config.federation {
@@ -159,8 +161,12 @@ pub async fn start(
     let node = node_id(&key.public().to_peer_id()).ok_or(NetError::BadKey)?;
     let topics = Topics::new(&config.federation);
     let nodes = view.roster().map_or(0, |r| r.nodes().count());
-    let behaviour = Behaviour::new(&key, &config, &topics, nodes)?;
-    let mut swarm = build(key, behaviour)?;
+    let hashed = Arc::new(AtomicU64::new(0));
+    let behaviour = Behaviour::new(&key, &config, &topics, nodes, &hashed)?;
+    let meters = Meters::default();
+    let streams = streams(&config) + OTHER_STREAMS;
+    let transport = transport(&key, streams, &meters).map_err(|_| NetError::BadKey)?;
+    let mut swarm = build(key, transport, behaviour);
     let mut early = Vec::new();
     let listening = listen(&mut swarm, &config.listen, &mut early).await?;
     for address in &config.announce {
@@ -177,6 +183,8 @@ pub async fn start(
         status: status_out,
         inputs: Arc::clone(&inputs),
         now,
+        meters,
+        ids: hashed,
     };
     let net = Net::new(
         swarm, config, node, topics, &bootstrap, view, listening, channels,
@@ -190,26 +198,16 @@ pub async fn start(
     })
 }
 
-fn build(key: Keypair, behaviour: Behaviour) -> Result<Swarm<Behaviour>, NetError> {
-    let transport = transport(&key).map_err(|_| NetError::BadKey)?;
-    let swarm = SwarmBuilder::with_existing_identity(key)
-        .with_tokio()
-        .with_other_transport(|_| transport);
-    let swarm = match swarm {
-        Ok(swarm) => swarm,
-        Err(never) => match never {},
-    };
-    let swarm = swarm.with_behaviour(|_| behaviour);
-    let swarm = match swarm {
-        Ok(swarm) => swarm,
-        Err(never) => match never {},
-    };
-    Ok(swarm
-        .with_swarm_config(|c| {
-            c.with_idle_connection_timeout(IDLE)
-                .with_max_negotiating_inbound_streams(NEGOTIATING)
-        })
-        .build())
+fn build(
+    key: Keypair,
+    transport: Boxed<(PeerId, StreamMuxerBox)>,
+    behaviour: Behaviour,
+) -> Swarm<Behaviour> {
+    let local = key.public().to_peer_id();
+    let config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE)
+        .with_max_negotiating_inbound_streams(NEGOTIATING);
+    Swarm::new(transport, behaviour, local, config)
 }
 
 /// Binds every address, and waits until all are reported; what else happens meanwhile goes to `early`.
@@ -220,10 +218,7 @@ async fn listen(
 ) -> Result<Vec<(ListenerId, Multiaddr)>, NetError> {
     let mut waiting = Vec::new();
     for address in addresses {
-        if !is_tcp(address) || ip(address).is_none() {
-            let address = address.clone();
-            return Err(NetError::AddressNotSupported { address });
-        }
+        check_listen(address)?;
         probe(address)?;
         let id = swarm.listen_on(address.clone()).map_err(|e| match e {
             TransportError::MultiaddrNotSupported(address) => {
@@ -281,14 +276,13 @@ async fn listen(
 /// Sees whether the address is free. The listener itself allows others on the same port, so two nodes
 /// with the same port would share the connections without a word.
 fn probe(address: &Multiaddr) -> Result<(), NetError> {
-    let port = address.iter().find_map(|p| match p {
-        Protocol::Tcp(port) => Some(port),
-        _ => None,
-    });
-    match (ip(address), port) {
-        (Some(ip), Some(port)) if port != 0 => TcpListener::bind(SocketAddr::new(ip, port))
-            .map(drop)
-            .map_err(|e| NetError::listen(address, e)),
-        _ => Ok(()),
-    }
+    let (Some(ip), Some(port)) = (ip(address), port(address).filter(|p| *p != 0)) else {
+        return Ok(());
+    };
+    let socket = SocketAddr::new(ip, port);
+    let free = match kind(address) {
+        Some(Transport::Quic) => UdpSocket::bind(socket).map(drop),
+        _ => TcpListener::bind(socket).map(drop),
+    };
+    free.map_err(|e| NetError::listen(address, e))
 }

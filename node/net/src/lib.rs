@@ -21,6 +21,7 @@ mod faults;
 mod gossip;
 mod handle;
 mod inbound;
+mod meter;
 mod outbound;
 mod peer;
 mod status;
@@ -28,9 +29,11 @@ mod swarm;
 mod transport;
 mod work;
 
-pub use config::{Limits, Mesh, NetConfig, Tuning};
+pub use config::{
+    Limits, Mesh, NetConfig, Tuning, check_announce, check_bootstrap, check_listen,
+};
 pub use error::NetError;
 pub use handle::{Clock, Command, Handle, Inputs, start};
 pub use libp2p::Multiaddr;
 pub use peer::peer_id;
-pub use status::{Counters, NetStatus, PeerStatus};
+pub use status::{CallCounters, Counters, NetStatus, PeerStatus, Traffic, Transport};

@@ -133,11 +133,11 @@ impl Outbound {
         Some((to, call))
     }
 
-    /// Settles a call: its peer once, nothing after that.
-    pub(crate) fn settle(&mut self, tag: CallTag) -> Option<NodeId> {
+    /// Settles a call: its peer and itself once, nothing after that.
+    pub(crate) fn settle(&mut self, tag: CallTag) -> Option<(NodeId, Arc<PeerCall>)> {
         self.due.remove(&tag);
         let open = self.open.remove(&tag)?;
-        Some(open.to)
+        Some((open.to, open.call))
     }
 
     /// Takes out the calls that wait to be sent to a peer.
@@ -196,8 +196,8 @@ mod tests {
         let mut out = Outbound::new(10, 10);
         begin(&mut out, 1, 1).unwrap();
         assert_eq!(begin(&mut out, 1, 2), Err(NotBegun::TagInUse));
-        assert_eq!(out.settle(CallTag(1)), Some(node(1)));
-        assert_eq!(out.settle(CallTag(1)), None);
+        assert_eq!(out.settle(CallTag(1)).map(|(to, _)| to), Some(node(1)));
+        assert!(out.settle(CallTag(1)).is_none());
         assert_eq!(out.next(&node(1)).map(|(t, _)| t), None);
         assert_eq!(out.next_due(), None);
     }

@@ -8,6 +8,8 @@ use lapwing_protocol::placement::peer_id_bytes;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
+use crate::status::Transport;
+
 /// The peer id of a node.
 pub fn peer_id(node: &NodeId) -> Option<PeerId> {
     PeerId::from_bytes(&peer_id_bytes(node)).ok()
@@ -21,20 +23,34 @@ pub(crate) fn node_id(peer: &PeerId) -> Option<NodeId> {
     (peer_id_bytes(&node) == *bytes).then_some(node)
 }
 
-/// Whether this is a bare TCP address: a host and a port, nothing else.
-pub(crate) fn is_tcp(address: &Multiaddr) -> bool {
+/// How an address is spoken to, where it is a bare one: a host and a port, and nothing else but what
+/// QUIC needs.
+pub(crate) fn kind(address: &Multiaddr) -> Option<Transport> {
     let mut parts = address.iter();
-    let host = matches!(
-        parts.next(),
-        Some(
-            Protocol::Ip4(_)
-                | Protocol::Ip6(_)
-                | Protocol::Dns(_)
-                | Protocol::Dns4(_)
-                | Protocol::Dns6(_)
-        )
-    );
-    host && matches!(parts.next(), Some(Protocol::Tcp(_))) && parts.next().is_none()
+    if !matches!(
+        parts.next()?,
+        Protocol::Ip4(_)
+            | Protocol::Ip6(_)
+            | Protocol::Dns(_)
+            | Protocol::Dns4(_)
+            | Protocol::Dns6(_)
+    ) {
+        return None;
+    }
+    let kind = match (parts.next()?, parts.next()) {
+        (Protocol::Tcp(_), None) => Transport::Tcp,
+        (Protocol::Udp(_), Some(Protocol::QuicV1)) => Transport::Quic,
+        _ => return None,
+    };
+    parts.next().is_none().then_some(kind)
+}
+
+/// The port of an address that has one.
+pub(crate) fn port(address: &Multiaddr) -> Option<u16> {
+    address.iter().find_map(|p| match p {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    })
 }
 
 /// The IP address of an address that has one.
@@ -44,6 +60,14 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     })
+}
+
+/// An address without its `/p2p/` end.
+pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    address
+        .iter()
+        .filter(|p| !matches!(p, Protocol::P2p(_)))
+        .collect()
 }
 
 /// An address that `node` told of itself, fit to be dialled: without its `/p2p/` end, with a host and
@@ -60,10 +84,7 @@ pub(crate) fn dialable(
         }
         address.pop();
     }
-    if !is_tcp(&address) || address.to_string().len() > 200 {
-        return None;
-    }
-    if address.iter().any(|p| matches!(p, Protocol::Tcp(0))) {
+    if kind(&address).is_none() || address.to_string().len() > 200 || port(&address) == Some(0) {
         return None;
     }
     match ip(&address) {
@@ -82,9 +103,10 @@ pub(crate) async fn resolve(address: Multiaddr) -> Vec<Multiaddr> {
         Some(Protocol::Dns6(host)) => (false, true, host.into_owned()),
         _ => return vec![address],
     };
-    let Some(Protocol::Tcp(port)) = parts.next() else {
+    let Some(port) = port(&address) else {
         return Vec::new();
     };
+    let after: Multiaddr = parts.collect();
     let Ok(found) = tokio::net::lookup_host((host.as_str(), port)).await else {
         return Vec::new();
     };
@@ -92,9 +114,8 @@ pub(crate) async fn resolve(address: Multiaddr) -> Vec<Multiaddr> {
         .filter(|a| if a.is_ipv4() { want4 } else { want6 })
         .take(8)
         .map(|a| {
-            Multiaddr::empty()
-                .with(a.ip().into())
-                .with(Protocol::Tcp(a.port()))
+            let host = Multiaddr::empty().with(a.ip().into());
+            after.iter().fold(host, Multiaddr::with)
         })
         .collect()
 }
@@ -158,7 +179,16 @@ mod tests {
                 true,
                 Some("/ip4/127.0.0.1/tcp/4001"),
             ),
-            ("/ip4/198.51.100.7/udp/4001/quic-v1", false, None),
+            (
+                "/ip4/198.51.100.7/udp/4001/quic-v1",
+                false,
+                Some("/ip4/198.51.100.7/udp/4001/quic-v1"),
+            ),
+            ("/ip4/198.51.100.7/udp/0/quic-v1", false, None),
+            ("/ip4/198.51.100.7/udp/4001", false, None),
+            ("/ip4/198.51.100.7/udp/4001/quic", false, None),
+            ("/ip4/198.51.100.7/udp/4001/quic-v1/webtransport", false, None),
+            ("/ip4/127.0.0.1/udp/4001/quic-v1", false, None),
             ("/ip4/198.51.100.7/tcp/4001/ws", false, None),
         ] {
             assert_eq!(dial(text, local).as_deref(), want, "{text}");
@@ -172,6 +202,11 @@ mod tests {
     async fn names_are_resolved_to_their_kind_of_address() {
         let found = resolve("/dns4/localhost/tcp/4001".parse().unwrap()).await;
         assert_eq!(found, vec!["/ip4/127.0.0.1/tcp/4001".parse().unwrap()]);
+        let found = resolve("/dns4/localhost/udp/4001/quic-v1".parse().unwrap()).await;
+        assert_eq!(
+            found,
+            vec!["/ip4/127.0.0.1/udp/4001/quic-v1".parse().unwrap()]
+        );
         let plain: Multiaddr = "/ip4/198.51.100.7/tcp/4001".parse().unwrap();
         assert_eq!(resolve(plain.clone()).await, vec![plain]);
     }

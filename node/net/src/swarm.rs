@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -28,8 +29,9 @@ use crate::gossip::{Heard, Pending, Topics};
 use crate::handle::{Clock, Command, Inputs};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
-use crate::peer::peer_id;
-use crate::status::{Counters, NetStatus};
+use crate::peer::{kind, peer_id};
+use crate::status::{CallCounters, Counters, NetStatus, Transport};
+use crate::transport::Meters;
 use crate::work::{Done, Workers};
 
 /// How long the end waits for connections to close in good order.
@@ -45,6 +47,9 @@ pub(crate) struct Channels {
     pub(crate) status: watch::Sender<NetStatus>,
     pub(crate) inputs: Inputs,
     pub(crate) now: Clock,
+    pub(crate) meters: Meters,
+    /// How many gossip messages were hashed, those that came again among them.
+    pub(crate) ids: Arc<AtomicU64>,
 }
 
 /// All state of the network side.
@@ -71,9 +76,12 @@ pub(crate) struct Net {
     pub(crate) heals: BTreeMap<NodeId, (u32, Instant)>,
     /// Order does not matter, and a query's id has none.
     pub(crate) lookups: HashMap<QueryId, (NodeId, bool)>,
-    listeners: Vec<ListenerId>,
+    listeners: Vec<(ListenerId, Multiaddr)>,
     pub(crate) listening: BTreeSet<Multiaddr>,
     pub(crate) counters: Counters,
+    pub(crate) calls: BTreeMap<&'static str, CallCounters>,
+    /// Messages this node tried to publish, and those that came for the first time.
+    pub(crate) new_messages: u64,
     /// Set by a shutdown: when it stops waiting.
     pub(crate) closing: Option<Instant>,
     /// When a shutdown with no open call is done.
@@ -124,9 +132,11 @@ impl Net {
             renew: BTreeSet::new(),
             heals: BTreeMap::new(),
             lookups: HashMap::new(),
-            listeners: listening.iter().map(|(id, _)| *id).collect(),
+            listeners: listening.clone(),
             listening: listening.into_iter().map(|(_, a)| a).collect(),
             counters: Counters::default(),
+            calls: BTreeMap::new(),
+            new_messages: 0,
             closing: None,
             quiet: None,
             orphaned: false,
@@ -214,8 +224,10 @@ impl Net {
             return;
         }
         let name = self.topics.name(topic);
+        self.new_messages += 1;
         match self.swarm.behaviour_mut().gossip.publish(name, data) {
-            Ok(_) | Err(PublishError::Duplicate | PublishError::NoPeersSubscribedToTopic) => {}
+            Ok(_) => self.counters.gossip_published += 1,
+            Err(PublishError::Duplicate | PublishError::NoPeersSubscribedToTopic) => {}
             Err(error) => tracing::warn!(%error, ?topic, "message not gossiped"),
         }
     }
@@ -298,7 +310,7 @@ impl Net {
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Call(tag, result) => self.call_checked(tag, *result),
+            Done::Call(tag, name, result) => self.call_checked(tag, name, *result),
             Done::Reply(tag, result) => self.reply_checked(tag, *result),
             Done::Gossip {
                 id,
@@ -336,8 +348,12 @@ impl Net {
     fn shut_down(&mut self) {
         if self.closing.is_none() {
             self.closing = Some(Instant::now() + self.tuning.drain);
-            for id in std::mem::take(&mut self.listeners) {
-                self.swarm.remove_listener(id);
+            self.swarm.behaviour_mut().gate.close();
+            // A QUIC listener takes its connections with it; those are still needed.
+            for (id, address) in std::mem::take(&mut self.listeners) {
+                if kind(&address) != Some(Transport::Quic) {
+                    self.swarm.remove_listener(id);
+                }
             }
         }
     }

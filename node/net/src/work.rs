@@ -19,11 +19,12 @@ use crate::codec::Received;
 use crate::gossip::{Verdict, judge};
 use crate::handle::Clock;
 use crate::peer::resolve;
+use crate::status::call_name;
 
 /// What a worker found.
 pub(crate) enum Done {
-    /// A peer's call was checked.
-    Call(PeerTag, Box<Result<CheckedPeerCall, Problem>>),
+    /// A peer's call was checked; its name, where it decodes.
+    Call(PeerTag, &'static str, Box<Result<CheckedPeerCall, Problem>>),
     /// A peer's reply was checked.
     Reply(CallTag, Box<Result<CheckedReply, BadReply>>),
     /// A gossip message was judged.
@@ -109,8 +110,9 @@ impl Workers {
     pub(crate) fn check_call(&self, tag: PeerTag, from: NodeId, frame: Received) {
         self.run(&self.calls, move |view, now| {
             let call = from_bytes::<PeerCall>(&frame.bytes, MAX_MESSAGE).map_err(problem);
+            let name = call.as_ref().map_or("", call_name);
             let checked = call.and_then(|c| check_peer_call(c, &from, view, now()));
-            Done::Call(tag, Box::new(checked))
+            Done::Call(tag, name, Box::new(checked))
         });
     }
 
