@@ -15,6 +15,7 @@
 
 mod desk;
 mod kept;
+mod letterbox;
 pub mod mediator;
 pub mod provider;
 mod talk;

@@ -2,26 +2,20 @@
 
 use rand_core::CryptoRng;
 
-use super::state::{AnswerBox, Applied, Certified, Letter};
+use super::state::{AnswerBox, Applied, Certified};
 use super::{Provider, ProviderEvent, Task};
 use crate::booking::{Application, Approval, RegionSecret, Verdict};
-use crate::bounded::{Bytes, List};
-use crate::client::{Call, CallKind};
-use crate::codec::to_bytes;
+use crate::bounded::List;
+use crate::client::Call;
 use crate::cose::{parse, sign};
-use crate::hash::work_bits;
 use crate::id::{MailboxId, MediatorId, RegionId};
-use crate::item::ItemKind;
 use crate::key::SealingSecret;
-use crate::mailbox::{
-    BlobWrite, Entry, Life, Page, Receipt, SlotClass, WriteAuth, Writers, write_message, write_work,
-};
+use crate::mailbox::{Entry, Life, Page, Receipt, SlotClass, Writers};
 use crate::mediation::MAX_PROVIDER_REGIONS;
 use crate::problem::Problem;
 use crate::role::kept::Seed;
-use crate::role::talk::{
-    Seen, check_receipt, mailbox, only, open_from, seal_for, stale, transient,
-};
+use crate::role::letterbox::Letter;
+use crate::role::talk::{Seen, mailbox, only, open_from, stale, transient};
 use crate::seal::Purpose;
 use crate::size::SizeClass;
 use crate::time::Time;
@@ -82,7 +76,7 @@ impl Provider {
                 answer: answer.clone(),
             };
             let bytes = sign(&application, &self.state.signing);
-            let Ok(blob) = seal_for(
+            let Ok(letter) = Letter::new(
                 &certificate.inbox,
                 &certificate.sealing,
                 Purpose::Application,
@@ -95,13 +89,7 @@ impl Provider {
             };
             let id = answer.id();
             applied.answer = Some(id);
-            applied.letter = Some(Letter {
-                mailbox: certificate.inbox.clone(),
-                slot: rng.next_u32(),
-                blob: blob.into(),
-                tried: 0,
-                write: None,
-            });
+            applied.letter = Some(letter);
             let mediator = applied.mediator;
             let answer = AnswerBox {
                 mediator,
@@ -142,19 +130,11 @@ impl Provider {
         self.state
             .applied
             .as_ref()
-            .is_some_and(|a| a.letter.as_ref().is_some_and(|l| l.write.is_none()))
+            .is_some_and(|a| a.letter.as_ref().is_some_and(Letter::working))
     }
 
     pub(super) fn apply_call(&self) -> Option<Call> {
-        let write = self
-            .state
-            .applied
-            .as_ref()?
-            .letter
-            .as_ref()?
-            .write
-            .as_ref()?;
-        Some(Call::new(CallKind::Write, write.to_vec()))
+        self.state.applied.as_ref()?.letter.as_ref()?.call()
     }
 
     pub(super) fn applied(&mut self, receipt: &Receipt) -> Result<(), Problem> {
@@ -164,16 +144,7 @@ impl Provider {
         let Some(letter) = &applied.letter else {
             return Ok(());
         };
-        let Some(write) = &letter.write else {
-            return Ok(());
-        };
-        check_receipt(
-            receipt,
-            ItemKind::Blob,
-            write,
-            letter.mailbox.id().as_bytes(),
-            &self.view,
-        )?;
+        letter.written(receipt, &self.view)?;
         applied.written = true;
         self.events.push(ProviderEvent::Applied);
         Ok(())
@@ -190,12 +161,7 @@ impl Provider {
             return;
         };
         match problem {
-            // Somebody else's letter is in the slot: another one, and the work again.
-            Problem::SlotConflict | Problem::Deleted => {
-                letter.slot = rng.next_u32();
-                letter.tried = 0;
-                letter.write = None;
-            }
+            Problem::SlotConflict | Problem::Deleted => letter.moved(rng),
             p if transient(p) || p == Problem::NotOpened => {}
             p => self.events.push(ProviderEvent::Refused(p)),
         }
@@ -343,32 +309,5 @@ impl Provider {
             region: secret.region,
             version: secret.version,
         });
-    }
-}
-
-impl Letter {
-    /// Tries some nonces.
-    fn work(&mut self, tries: u64) {
-        if self.write.is_some() {
-            return;
-        }
-        let bits = match self.mailbox.writers {
-            Writers::Work(bits) => u32::from(bits),
-            _ => return,
-        };
-        let message = write_message(&self.mailbox.id(), self.slot, &self.blob);
-        let end = self.tried.saturating_add(tries);
-        let found =
-            (self.tried..end).find(|nonce| work_bits(&write_work(&message, *nonce)) >= bits);
-        self.tried = end;
-        if let (Some(nonce), Ok(blob)) = (found, Bytes::try_from(&*self.blob)) {
-            let write = BlobWrite {
-                mailbox: self.mailbox.clone(),
-                slot: self.slot,
-                blob,
-                auth: WriteAuth::Work(nonce),
-            };
-            self.write = Some(to_bytes(&write).into());
-        }
     }
 }

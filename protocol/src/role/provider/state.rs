@@ -11,6 +11,7 @@ use crate::key::{SealingKey, VerifyingKey};
 use crate::mailbox::{Mailbox, Mark, MarkValue};
 use crate::mediation::{MAX_PROVIDER_REGIONS, Practice};
 use crate::role::kept::{Blob, Many, Secret, Seed, Table};
+use crate::role::letterbox::Letter;
 use crate::role::talk::{Outbox, Seen};
 use crate::role::user::Wishes;
 use crate::time::{Seconds, Time};
@@ -92,17 +93,6 @@ wire_struct! {
         pub(super) letter: Option<Letter>,
         /// The mediator's mailbox has it.
         pub(super) written: bool,
-    }
-}
-
-wire_struct! {
-    /// A letter to a mailbox that is paid for by work.
-    pub(super) struct Letter {
-        pub(super) mailbox: Mailbox,
-        pub(super) slot: u32,
-        pub(super) blob: Blob,
-        pub(super) tried: u64,
-        pub(super) write: Option<Blob>,
     }
 }
 
