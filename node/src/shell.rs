@@ -218,7 +218,7 @@ pub(crate) fn run(
             shell
                 .shared
                 .peers_up
-                .store(core.numbers().peers, Ordering::Relaxed);
+                .store(core.peers_up(), Ordering::Relaxed);
         }
     }
 }

@@ -270,6 +270,7 @@ impl<R: Reader> Core<R> {
     }
 
     pub(crate) fn alarm(&mut self, alarm: Alarm) {
+        *self.numbers.alarms.entry(alarm.kind()).or_default() += 1;
         self.emit(Effect::Alarm(alarm));
     }
 

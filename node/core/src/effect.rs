@@ -50,6 +50,18 @@ pub enum Alarm {
     LostContinuity,
 }
 
+impl Alarm {
+    /// What it is about, in a fixed word: for counters.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Alarm::Equivocation { .. } => "equivocation",
+            Alarm::DamagedRow { .. } => "damaged_row",
+            Alarm::LostContinuity => "lost_continuity",
+        }
+    }
+}
+
 /// One thing to do.
 #[derive(Debug)]
 pub enum Effect {

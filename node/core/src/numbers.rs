@@ -6,7 +6,9 @@ use lapwing_protocol::id::{NodeId, RegionId};
 use lapwing_protocol::item::ItemKind;
 use lapwing_protocol::time::Millis;
 
+use crate::accept::How;
 use crate::core::Core;
+use crate::flow::Flow;
 use crate::queue::Listed;
 use crate::store::Reader;
 
@@ -17,12 +19,30 @@ pub struct Numbers {
     pub items: u64,
     /// Requests in the queues of this node's regions.
     pub requests: u64,
+    /// Of these, the requests that a claim could pick now.
+    pub listed: u64,
     /// Flows under way.
     pub flows: usize,
+    /// The same by what they do, a fixed word each; a kind of which none is under way is missing.
+    pub flow_kinds: BTreeMap<&'static str, usize>,
     /// Commits not yet on disk.
     pub pending_commits: usize,
     /// Tokens issued since start.
     pub tokens: u64,
+    /// Requests admitted since start, as the issuer of their tokens.
+    pub admissions: u64,
+    /// Claims for which this node, as a holder of the region, granted at least one ticket since start.
+    pub claims: u64,
+    /// Grants of tickets signed since start.
+    pub tickets: u64,
+    /// Grants of booking locks signed since start.
+    pub locks: u64,
+    /// Releases of booking locks taken as fresh writes since start.
+    pub releases: u64,
+    /// Wishes to be listed again taken as fresh writes since start.
+    pub relists: u64,
+    /// Alarms raised since start, by what they are about: a fixed word each.
+    pub alarms: BTreeMap<&'static str, u64>,
     /// Items taken since start: by writes and pushes.
     pub written: u64,
     /// Items taken since start: by comparison with other holders.
@@ -72,18 +92,25 @@ pub struct RegionNumbers {
 impl<R: Reader> Core<R> {
     /// What it does and holds.
     pub fn numbers(&self) -> Numbers {
+        let mut flow_kinds = BTreeMap::new();
+        for flow in self.flows.values() {
+            *flow_kinds.entry(flow.kind()).or_default() += 1;
+        }
         Numbers {
             items: self.digests.len(),
-            requests: self
-                .view
-                .regions()
-                .map(|(_, r)| self.queue.len(&r.id) as u64)
-                .sum(),
+            requests: self.queue.total() as u64,
+            listed: self.queue.regions().map(|(_, l)| l.open).sum(),
             flows: self.flows.len(),
+            flow_kinds,
             pending_commits: self.overlay.len(),
-            peers: self.peers.values().filter(|p| p.up).count(),
+            peers: self.peers_up(),
             ..self.numbers.clone()
         }
+    }
+
+    /// How many nodes are connected.
+    pub fn peers_up(&self) -> usize {
+        self.peers.values().filter(|p| p.up).count()
     }
 
     /// The nodes that were ever connected since the start and are still in the roster, by id.
@@ -109,8 +136,46 @@ impl<R: Reader> Core<R> {
             .collect()
     }
 
+    /// Counts an item taken.
+    pub(crate) fn count_taken(&mut self, kind: ItemKind, how: How) {
+        match how {
+            How::Fresh => {
+                self.numbers.written += 1;
+                self.count_kind(kind, |n| n.written += 1);
+                match kind {
+                    ItemKind::Release => self.numbers.releases += 1,
+                    ItemKind::Relist => self.numbers.relists += 1,
+                    _ => {}
+                }
+            }
+            How::Sync => {
+                self.numbers.healed += 1;
+                self.count_kind(kind, |n| n.healed += 1);
+            }
+        }
+    }
+
     /// Counts an item taken or removed.
     pub(crate) fn count_kind(&mut self, kind: ItemKind, change: impl FnOnce(&mut Taken)) {
         change(self.numbers.kinds.entry(kind).or_default());
+    }
+}
+
+impl Flow {
+    /// What a flow does, in a fixed word.
+    fn kind(&self) -> &'static str {
+        match self {
+            Flow::Put(_) => "put",
+            Flow::Read(_) => "read",
+            Flow::Marks(_) => "marks",
+            Flow::Open(_) => "open",
+            Flow::Request(_) => "request",
+            Flow::Admit(_) => "admit",
+            Flow::Spend(_) => "spend",
+            Flow::Challenge(_) => "challenge",
+            Flow::Claim(_) => "claim",
+            Flow::Lock(_) => "lock",
+            Flow::Sync(_) => "sync",
+        }
     }
 }

@@ -175,6 +175,7 @@ impl<R: Reader> Core<R> {
         };
         let admission = sign_verified(&admission, self.me.signing());
         self.put(key, rows::versioned(admission.bytes()));
+        self.numbers.admissions += 1;
         Ok(admission)
     }
 
