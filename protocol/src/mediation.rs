@@ -49,6 +49,34 @@ impl Record for MediatorCertificate {
 }
 
 wire_struct! {
+    /// What a mediator's working machine asks its offline root to certify; signed by the new signing
+    /// key, which shows that whoever asks holds it. Carried as a file; nodes never see it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct CertificateOrder {
+        /// The mediator: its offline root key.
+        pub mediator: MediatorId,
+        /// The sequence of the certificate.
+        pub sequence: u64,
+        /// The new signing key, or the present one.
+        pub signing: VerifyingKey,
+        /// The new sealing key, or the present one.
+        pub sealing: SealingKey,
+        /// The new status key, or the present one.
+        pub status: VerifyingKey,
+        /// The new inbox.
+        pub inbox: Mailbox,
+        /// When it was asked; the certificate's `issued`.
+        pub issued: Time,
+    }
+}
+
+impl Record for CertificateOrder {
+    const TYPE: u64 = 9;
+    const DOMAIN: &'static str = "lapwing/v1/certificate-order";
+    const MAX: usize = 2048;
+}
+
+wire_struct! {
     /// One region: where, for what, and the key to which requests in it are sealed.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Region {

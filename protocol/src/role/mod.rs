@@ -33,7 +33,7 @@ use crate::problem::Problem;
 use crate::time::{Seconds, Time};
 use crate::trust::TrustView;
 
-pub use mediator::{Mediator, MediatorEvent, Refresher};
+pub use mediator::{Mediator, MediatorEvent, MediatorRoot, Refresher};
 pub use provider::{Provider, ProviderEvent};
 pub use user::{User, UserEvent};
 

@@ -130,7 +130,7 @@ impl TestMediator {
         let inbox = Mailbox {
             read: reading.verifying_key(),
             writers: Writers::Work(4),
-            size: SizeClass::Small,
+            size: SizeClass::Medium,
             slots: SlotClass::Free,
             life: Life::Days120,
             nonce,

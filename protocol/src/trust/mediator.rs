@@ -85,6 +85,21 @@ impl MediatorTrust {
         self.certificates.first().map(|c| &**c)
     }
 
+    /// The certificates that are kept, newest first: with the keys of the earlier ones, provider
+    /// certificates and letters of their time are checked.
+    pub fn certificates(&self) -> impl Iterator<Item = &Verified<MediatorCertificate>> {
+        self.certificates.iter().map(|c| &**c)
+    }
+
+    /// Whether a postal code lies in an area of the registration.
+    #[must_use]
+    pub fn serves(&self, postal_code: &str) -> bool {
+        self.registration
+            .areas
+            .iter()
+            .any(|area| postal_code.starts_with(area.as_str()))
+    }
+
     /// The latest status.
     #[must_use]
     pub fn status(&self) -> Option<&Verified<Status>> {

@@ -214,6 +214,15 @@ impl TrustView {
         Ok(c)
     }
 
+    /// Recognises a provider certificate that a mediator once signed, whatever became of it since:
+    /// expired, revoked, listed or not. Only good for saying who somebody was.
+    ///
+    /// # Errors
+    /// As [`TrustView::check`], but for times.
+    pub fn recognise(&self, bytes: &[u8]) -> Result<Verified<ProviderCertificate>, Problem> {
+        self.verify_provider(bytes, None)
+    }
+
     fn in_force(&self, c: &Verified<ProviderCertificate>, now: Time) -> Result<(), Problem> {
         let m = self.chain(&c.mediator, now)?;
         let status = m.status().ok_or(Problem::StatusExpired)?;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::id::{MediatorId, RecordId};
-use lapwing_protocol::role::mediator::{Mediator, MediatorEvent, RegionPlan};
+use lapwing_protocol::role::mediator::{
+    Mediator, MediatorEvent, MediatorRoot, RegionPlan, WorkingKeys,
+};
 use lapwing_protocol::time::Seconds;
 use lapwing_protocol::trust::TrustView;
 
@@ -35,7 +37,10 @@ impl Desk {
     ) -> anyhow::Result<Self> {
         let view = TrustView::new(founders.federation().clone())?;
         let node = options.places.first().context("no node")?.id;
+        // On one machine here: a root of its own belongs offline.
+        let mut root = MediatorRoot::create(&mut options.rng);
         let mediator = Mediator::create(
+            root.id(),
             Text::try_from("Vermittlung Nord")?,
             view,
             node,
@@ -56,8 +61,19 @@ impl Desk {
             format!("{} signs the mediator's registration", signers.join(", ")),
         );
         let count = plans.len();
+        let order = handle
+            .with(move |m, now, rng| {
+                m.order(WorkingKeys::Same, now.day(), now, rng)
+                    .map(|order| (order, now.plus(Seconds::days(120))))
+            })
+            .await??;
+        let certificate = root.certify(&order.0, order.1)?;
         handle
-            .with(move |m, now, rng| m.registered(&registration, &plans, now, rng))
+            .with(move |m, now, rng| {
+                m.registered(&registration, now)?;
+                m.certified(&certificate, now, rng)?;
+                m.add_regions(&plans, now, rng)
+            })
             .await??;
         wait(&mut handle, "publishing the regions", |event| match event {
             MediatorEvent::Published => Some(()),

@@ -59,7 +59,7 @@ impl Mediator {
             inbox: Mailbox {
                 read: SigningKey::generate(&mut rng).verifying_key(),
                 writers: Writers::Work(10),
-                size: SizeClass::Small,
+                size: SizeClass::Medium,
                 slots: SlotClass::Free,
                 life: Life::Days120,
                 day: now.day(),

@@ -1,82 +1,106 @@
-//! The mediator's inbox and the providers' answer mailboxes: opened, read, written, cleared away.
+//! The mediator's inboxes: applications and reports are read there, and cleared away.
+//!
+//! There is one inbox a certificate; those of earlier certificates are read until they are over.
 
+use super::report::{ReportKept, read_report};
 use super::state::{AnswerKept, ApplicationKept};
 use super::{Mediator, MediatorEvent, Task};
 use crate::booking::Application;
-use crate::bounded::List;
-use crate::client::{Call, CallKind, Openings, check_opening};
+use crate::client::{Call, CallKind};
 use crate::cose::{parse, sign};
 use crate::id::{MailboxId, RecordId};
 use crate::item::ItemKind;
-use crate::mailbox::{
-    Deletion, Entry, Life, MAX_OPEN, Mailbox, OpenOrder, Page, Payment, Place, Receipt, SlotClass,
-};
+use crate::mailbox::{Deletion, Entry, Life, Page, Receipt, SlotClass};
 use crate::problem::Problem;
-use crate::role::kept::Many;
-use crate::role::talk::{Outbox, check_receipt, next_page, only, open_from, transient};
+use crate::role::talk::{Outbox, check_receipt, next_page, open_from, transient};
 use crate::seal::Purpose;
 use crate::size::SizeClass;
 use crate::time::Time;
+use crate::trust::waits;
 use rand_core::CryptoRng;
 
 /// Most applications that are kept at once; further ones stay in the inbox until there is room.
 const MAX_APPLICATIONS: usize = 256;
-/// Most slots of the inbox that wait for being emptied.
-const MAX_DELETIONS: usize = 256;
+/// Most slots of inboxes that wait for being emptied.
+const MAX_DELETIONS: usize = 1024;
+
+/// What may lie in an inbox.
+enum Letter {
+    Application(Box<(RecordId, Application, Vec<u8>)>),
+    Report(Box<(RecordId, ReportKept)>),
+}
 
 impl Mediator {
-    /// Takes a page of the inbox. Returns the slot behind which there is more.
-    pub(super) fn take_inbox(&mut self, page: &Page, now: Time) -> Option<u32> {
-        for entry in self
+    /// Takes a page of an inbox. Returns the slot behind which there is more.
+    pub(super) fn take_inbox(&mut self, inbox: &MailboxId, page: &Page, now: Time) -> Option<u32> {
+        let fresh: Vec<Entry> = self
             .state
             .seen
             .fresh(&page.entries)
             .into_iter()
             .cloned()
-            .collect::<Vec<_>>()
-        {
-            if self.state.applications.len() >= MAX_APPLICATIONS {
-                return None;
+            .collect();
+        for entry in fresh {
+            let done = match self.read_letter(inbox, &entry, now) {
+                Ok(Letter::Application(letter)) => {
+                    let (id, application, signed) = *letter;
+                    self.keep_application((*inbox, &entry), id, application, signed)
+                }
+                Ok(Letter::Report(report)) => {
+                    let (id, report) = *report;
+                    // Once it is kept, or one like it was, the letter has served.
+                    self.keep_report(id, report, now) && self.clear(*inbox, entry.slot)
+                }
+                Err(problem) if waits(problem) || problem == Problem::NotReady => {
+                    self.events.push(MediatorEvent::ViewStale(problem));
+                    false
+                }
+                // Anybody may write there who does the work: what is no letter is cleared away.
+                Err(_) => self.clear(*inbox, entry.slot),
+            };
+            // What was not dealt with is looked at again.
+            if done {
+                self.state.seen.add(entry.item);
             }
-            match self.read_application(&entry, now) {
-                Ok(application) => self.keep_application(&entry, application),
-                // Anybody may write there who does the work: what is no application is cleared away.
-                Err(_) => self.clear(entry.slot),
-            }
-            self.state.seen.add(entry.item);
         }
         next_page(page)
     }
 
-    fn clear(&mut self, slot: u32) {
-        if self.state.deletions.len() < MAX_DELETIONS && !self.state.deletions.contains(&slot) {
-            self.state.deletions.push(slot);
+    /// A slot is to be emptied. False while too many wait.
+    fn clear(&mut self, inbox: MailboxId, slot: u32) -> bool {
+        if self.state.deletions.contains(&(inbox, slot)) {
+            return true;
         }
+        let room = self.state.deletions.len() < MAX_DELETIONS;
+        if room {
+            self.state.deletions.push((inbox, slot));
+        }
+        room
+    }
+
+    fn read_letter(&self, inbox: &MailboxId, entry: &Entry, now: Time) -> Result<Letter, Problem> {
+        let (mailbox, keys) = self.inbox(inbox).ok_or(Problem::NotReady)?;
+        let open = |purpose| open_from(mailbox, &keys.sealing, purpose, &entry.blob);
+        if let Ok(plain) = open(Purpose::Application) {
+            let (id, application) = self.read_application(&plain, now)?;
+            let letter = (id, application, plain.to_vec());
+            return Ok(Letter::Application(Box::new(letter)));
+        }
+        let plain = open(Purpose::Report).map_err(|_| Problem::Malformed)?;
+        let report = read_report(&plain, &self.id(), &self.view, now)?;
+        Ok(Letter::Report(Box::new(report)))
     }
 
     fn read_application(
         &self,
-        entry: &Entry,
+        plain: &[u8],
         now: Time,
     ) -> Result<(RecordId, Application), Problem> {
-        let inbox = &self
-            .state
-            .certificate
-            .as_ref()
-            .ok_or(Problem::NotReady)?
-            .inbox;
-        let plain = open_from(
-            inbox,
-            &self.state.sealing,
-            Purpose::Application,
-            &entry.blob,
-        )
-        .map_err(|_| Problem::Malformed)?;
-        let signed = parse::<Application>(&plain)?;
+        let signed = parse::<Application>(plain)?;
         let key = signed.unverified().signing;
         let application = signed.verify(&key)?;
         let answer = &application.answer;
-        let ordinary = answer.writers == only(&self.state.signing.verifying_key())
+        let ordinary = self.writer(answer).is_some()
             && answer.size == SizeClass::Medium
             && answer.slots == SlotClass::Sixteen
             && answer.life == Life::Days120;
@@ -88,10 +112,23 @@ impl Mediator {
         Ok((application.id(), application.into_value()))
     }
 
-    fn keep_application(&mut self, entry: &Entry, (id, application): (RecordId, Application)) {
-        if self.state.applications.contains_key(&id) {
-            self.clear(entry.slot);
-            return;
+    fn keep_application(
+        &mut self,
+        (inbox, entry): (MailboxId, &Entry),
+        id: RecordId,
+        application: Application,
+        signed: Vec<u8>,
+    ) -> bool {
+        if self.state.decided.contains(&id) {
+            return self.clear(inbox, entry.slot);
+        }
+        if let Some(known) = self.state.applications.get(&id) {
+            // The same letter, met again; or a copy of it.
+            return (known.inbox, known.slot) == (inbox, entry.slot)
+                || self.clear(inbox, entry.slot);
+        }
+        if self.state.applications.len() >= MAX_APPLICATIONS {
+            return false;
         }
         let answer = AnswerKept {
             out: Outbox::new(application.answer.clone()),
@@ -105,56 +142,69 @@ impl Mediator {
             id,
             application: Box::new(application.clone()),
         });
-        let sealed = entry.blob.as_slice().into();
         let kept = ApplicationKept {
             application,
+            signed: signed.into(),
+            inbox,
             slot: entry.slot,
             item: entry.item,
-            sealed,
             decided: false,
         };
         self.state.applications.insert(id, kept);
+        true
     }
 
-    /// Applications that were answered leave the inbox, now that the answer is durable.
-    pub(super) fn tidy_applications(&mut self) {
-        let done = |state: &super::state::State, a: &ApplicationKept| {
-            a.decided
-                && state
-                    .answers
-                    .get(&a.application.answer.id())
-                    .is_none_or(|k| k.out.waiting.is_empty())
-        };
-        let over: Vec<(RecordId, u32)> = self
-            .state
+    /// Applications that were answered leave the inbox, now that the answer is durable. What belongs
+    /// to mailboxes that are over is forgotten.
+    pub(super) fn tidy(&mut self, now: Time) {
+        let state = &mut self.state;
+        let answers = &state.answers;
+        let over: Vec<(RecordId, MailboxId, u32)> = state
             .applications
             .iter()
-            .filter(|(_, a)| done(&self.state, a))
-            .map(|(id, a)| (*id, a.slot))
+            .filter(|(_, a)| {
+                a.decided
+                    && answers
+                        .get(&a.application.answer.id())
+                        .is_none_or(|k| k.out.waiting.is_empty())
+            })
+            .map(|(id, a)| (*id, a.inbox, a.slot))
             .collect();
-        for (id, slot) in over {
-            self.state.applications.remove(&id);
-            self.clear(slot);
+        for (id, inbox, slot) in over {
+            if self.clear(inbox, slot) {
+                self.state.applications.remove(&id);
+            }
         }
+        self.state
+            .answers
+            .retain(|_, a| now < a.out.mailbox.expires());
+        self.forget_keys(now);
+        let inboxes: Vec<MailboxId> = self.inboxes().map(|(m, _)| m.id()).collect();
+        self.state
+            .deletions
+            .retain(|(inbox, _)| inboxes.contains(inbox));
+        self.notice_expiry(now);
     }
 
     pub(super) fn delete_call(&self) -> Option<Call> {
-        Some(Call::new(CallKind::Delete, self.deletion()?))
+        Some(Call::new(CallKind::Delete, self.deletion()?.1))
     }
 
-    fn deletion(&self) -> Option<Vec<u8>> {
-        let mailbox = self.state.certificate.as_ref()?.inbox.clone();
-        let slot = *self.state.deletions.first()?;
-        Some(sign(&Deletion { mailbox, slot }, &self.state.inbox_read))
+    /// The inbox of the next deletion, and the deletion.
+    fn deletion(&self) -> Option<(MailboxId, Vec<u8>)> {
+        let (id, slot) = *self.state.deletions.first()?;
+        let (mailbox, keys) = self.inbox(&id)?;
+        let mailbox = mailbox.clone();
+        Some((id, sign(&Deletion { mailbox, slot }, &keys.inbox_read)))
     }
 
     pub(super) fn deleted(&mut self, receipt: &Receipt) -> Result<(), Problem> {
-        if let (Some(bytes), Some(certificate)) = (self.deletion(), &self.state.certificate) {
+        if let Some((inbox, bytes)) = self.deletion() {
             check_receipt(
                 receipt,
                 ItemKind::Deletion,
                 &bytes,
-                certificate.inbox.id().as_bytes(),
+                inbox.as_bytes(),
                 &self.view,
             )?;
             self.state.deletions.remove(0);
@@ -172,125 +222,5 @@ impl Mediator {
         if !transient(problem) && !self.state.deletions.is_empty() {
             self.state.deletions.remove(0);
         }
-    }
-
-    fn open_order(&self, places: Vec<Place>, now: Time) -> Option<Call> {
-        let payment = Payment::Mediator(self.state.certificate.as_ref()?.id);
-        let order = OpenOrder {
-            node: self.state.node,
-            payment,
-            places: List::try_from(places).ok()?,
-            time: now,
-        };
-        Some(Call::new(CallKind::Open, sign(&order, &self.state.signing)))
-    }
-
-    /// The mailboxes that are to be opened, the inbox first.
-    pub(super) fn unopened(&self) -> Vec<Mailbox> {
-        let inbox = self
-            .state
-            .certificate
-            .iter()
-            .filter(|c| !c.opened)
-            .map(|c| c.inbox.clone());
-        let answers = self
-            .state
-            .answers
-            .values()
-            .filter(|a| !a.opened)
-            .map(|a| a.out.mailbox.clone());
-        inbox.chain(answers).take(MAX_OPEN).collect()
-    }
-
-    pub(super) fn open_call(&self, now: Time) -> Option<Call> {
-        self.open_order(
-            self.unopened().into_iter().map(Place::Mailbox).collect(),
-            now,
-        )
-    }
-
-    pub(super) fn opened(&mut self, openings: &Openings, now: Time) -> Result<(), Problem> {
-        if openings.openings.is_empty() {
-            return Err(Problem::Malformed);
-        }
-        for bytes in &openings.openings {
-            let opening = check_opening(bytes, &self.view, now)?;
-            let Place::Mailbox(mailbox) = &opening.place else {
-                return Err(Problem::Malformed);
-            };
-            if let Some(certificate) = self
-                .state
-                .certificate
-                .as_mut()
-                .filter(|c| c.inbox == *mailbox && !c.opened)
-            {
-                certificate.opened = true;
-                self.events.push(MediatorEvent::InboxOpen);
-            }
-            if let Some(answer) = self.state.answers.get_mut(&mailbox.id()) {
-                answer.opened = true;
-            }
-        }
-        Ok(())
-    }
-
-    /// One bad place spoils an order: what can no longer be opened is dropped.
-    pub(super) fn open_refused<R: CryptoRng + ?Sized>(
-        &mut self,
-        problem: Problem,
-        now: Time,
-        rng: &mut R,
-    ) {
-        self.desk.failed(&Task::Open, now, rng);
-        let late = |day: crate::time::Day| now.day() > day.plus(1);
-        self.state
-            .answers
-            .retain(|_, a| a.opened || !late(a.out.mailbox.day));
-        // An inbox that was not opened in time takes a new certificate: [`Mediator::registered`] again.
-        let lost = self
-            .state
-            .certificate
-            .as_ref()
-            .is_some_and(|c| !c.opened && late(c.inbox.day));
-        if lost || !transient(problem) {
-            self.events.push(MediatorEvent::Refused(problem));
-        }
-    }
-
-    /// The answers with something to write, in mailboxes that are open.
-    pub(super) fn answering(&self) -> Vec<MailboxId> {
-        let ready = self
-            .state
-            .answers
-            .iter()
-            .filter(|(_, a)| a.opened && !a.out.waiting.is_empty());
-        ready.map(|(id, _)| *id).collect()
-    }
-
-    pub(super) fn answered(&mut self, id: &MailboxId, receipt: &Receipt) -> Result<(), Problem> {
-        match self.state.answers.get_mut(id) {
-            Some(answer) => answer.out.written(receipt, &self.view),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn answer_refused<R: CryptoRng + ?Sized>(
-        &mut self,
-        id: &MailboxId,
-        problem: Problem,
-        now: Time,
-        rng: &mut R,
-    ) {
-        self.desk.failed(&Task::Answer(*id), now, rng);
-        let Some(answer) = self.state.answers.get_mut(id) else {
-            return;
-        };
-        let moved = matches!(problem, Problem::SlotConflict | Problem::Deleted)
-            && answer.out.conflict(&self.state.signing).is_ok();
-        if moved || transient(problem) || problem == Problem::NotOpened {
-            return;
-        }
-        answer.out.waiting = Many::default();
-        self.events.push(MediatorEvent::Refused(problem));
     }
 }

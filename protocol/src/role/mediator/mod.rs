@@ -1,78 +1,75 @@
-//! A mediator: publishes regions and lists, verifies providers, revokes. And its [`Refresher`].
+//! A mediator: publishes regions and lists, verifies providers, revokes, reads reports. And what may
+//! lie on other machines: its [`MediatorRoot`], offline, and its [`Refresher`], always on.
 //!
-//! The root key signs certificates of the working keys alone; keep the stored state of the machine
-//! that holds it offline, and give a [`Refresher`] the status key.
+//! The root signs certificates of the working keys alone, by an order that is carried to it as a file:
+//! [`Mediator::order`], [`MediatorRoot::certify`], [`Mediator::certified`].
 
+mod answers;
 mod certify;
+mod error;
+mod event;
 mod inbox;
+mod keys;
 mod press;
 mod publish;
 mod refresher;
+mod regions;
+mod report;
+mod revoke;
+mod root;
 mod state;
 
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-pub use publish::{PublishError, RegionPlan};
+pub use certify::CertifiedProvider;
+pub use error::PublishError;
+pub use event::MediatorEvent;
+pub use keys::WorkingKeys;
 pub use refresher::Refresher;
+pub use regions::{RegionPlan, RegionView};
+pub use report::{MAX_REPORTS, MAX_REPORTS_PER_PROVIDER, ReportView, ReportedSlot};
+pub use root::{CertifyError, MediatorRoot};
 
-use self::state::{NAME, State, VERSION};
+use self::press::publish_call;
+use self::state::{Keys, NAME, State, VERSION};
 use super::desk::{Desk, Reads};
-use super::kept::{self, Many, Secret, Seed, Table};
+use super::kept::{self, Many, Table};
 use super::talk::{Seen, read_call, read_proof, stale, transient};
 use super::{CallId, Failure, Outcome, Pace, RestoreError, Role};
-use crate::booking::Application;
 use crate::bounded::Text;
 use crate::client::{Answer, Call};
-use crate::id::{MailboxId, MediatorId, NodeId, RecordId, RegionId};
+use crate::hash::record_hash;
+use crate::id::{MailboxId, MediatorId, NodeId, RecordId};
 use crate::key::SigningKey;
 use crate::mailbox::Mailbox;
 use crate::problem::Problem;
 use crate::time::{Seconds, Time};
 use crate::trust::{MAX_STATUS_LIFE, TrustView};
 
-/// What a mediator is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MediatorEvent {
-    /// Everything that waited is published.
-    Published,
-    /// A record was refused for good.
-    PublishRefused(Problem),
-    /// The inbox is open: providers can apply.
-    InboxOpen,
-    /// A provider applied.
-    Applied {
-        /// The application's record id.
-        id: RecordId,
-        /// What it says.
-        application: Box<Application>,
-    },
-    /// A provider's answer mailbox takes nothing more: it must apply anew to get what was to be sent.
-    Unanswerable {
-        /// Its serial.
-        serial: u64,
-    },
-    /// The status was not dated anew.
-    NotRefreshed(PublishError),
-    /// The trust records should be fetched again.
-    ViewStale(Problem),
-    /// A node refused a call for a reason that does not pass by itself.
-    Refused(Problem),
-    /// A node's answer was not what it should be: best to use another.
-    BadAnswer(Problem),
-}
-
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Task {
     /// Stands for the re-dating of the status, which is no call.
     Refresh,
-    Publish,
+    /// Stands for the renewal of region keys, which is no call.
+    Renew,
+    Publish(RecordId),
     Open,
-    Inbox,
+    Inbox(MailboxId),
     Answer(MailboxId),
     Delete,
 }
+
+impl Task {
+    /// Whether it stands for something that is no call.
+    fn silent(&self) -> bool {
+        matches!(self, Task::Refresh | Task::Renew)
+    }
+}
+
+/// Regions get new keys after so long, unless told otherwise: within the 120 days of a provider's
+/// mailbox this leaves most of its sixteen slots for revocations.
+const REGION_LIFE: Seconds = Seconds::days(28);
 
 /// A mediator's state machine.
 pub struct Mediator {
@@ -82,8 +79,12 @@ pub struct Mediator {
     reads: Reads,
     pace: Pace,
     events: Vec<MediatorEvent>,
-    /// Providers left (expired, or revoked by the status key) since the lists were last made.
-    absorbed: bool,
+    /// Providers left since the lists were last made.
+    dirty: bool,
+    /// Records were lined up since the line was last put in order.
+    unsorted: bool,
+    /// The time of the last poll: what is wanted depends on it.
+    now: Time,
 }
 
 impl core::fmt::Debug for Mediator {
@@ -93,8 +94,10 @@ impl core::fmt::Debug for Mediator {
 }
 
 impl Mediator {
-    /// A mediator with fresh keys, in the federation that `view` pins, talking to `node`.
+    /// The working side of the mediator whose root is `mediator`, with fresh keys that the root has yet
+    /// to certify, in the federation that `view` pins, talking to `node`.
     pub fn create<R: CryptoRng + ?Sized>(
+        mediator: MediatorId,
         name: Text<80>,
         view: TrustView,
         node: NodeId,
@@ -104,22 +107,27 @@ impl Mediator {
             federation: view.federation().clone(),
             node,
             name,
-            root: Seed::generate(rng),
-            signing: Seed::generate(rng),
-            sealing: Secret::generate(rng),
-            status: Seed::generate(rng),
-            inbox_read: Seed::generate(rng),
+            mediator,
+            keys: Keys::generate(rng),
             registrations: 0,
+            orders: 0,
+            ordered: None,
             certificate: None,
+            former: Many::default(),
             regions: Table::default(),
             sequence: 0,
             lists: None,
             status_life: Seconds::DAY,
+            region_life: REGION_LIFE,
             next_serial: 1,
             providers: Table::default(),
             revoked: Table::default(),
+            past: Table::default(),
             outgoing: Many::default(),
             applications: Table::default(),
+            decided: Many::default(),
+            reports: Table::default(),
+            reported: Table::default(),
             answers: Table::default(),
             deletions: Many::default(),
             seen: Seen::new(),
@@ -135,25 +143,22 @@ impl Mediator {
             reads: Reads::default(),
             pace: Pace::default(),
             events: Vec::new(),
-            absorbed: false,
+            dirty: false,
+            unsorted: true,
+            now: Time::ZERO,
         }
     }
 
     /// The mediator's id: its root key.
     #[must_use]
     pub fn id(&self) -> MediatorId {
-        MediatorId::from_bytes(*self.state.root.verifying_key().as_bytes())
+        self.state.mediator
     }
 
-    /// Its regions, by id, with their names.
-    pub fn regions(&self) -> impl Iterator<Item = (RegionId, &Text<120>)> {
-        self.state.regions.iter().map(|(id, r)| (*id, &r.name))
-    }
-
-    /// The key for a [`Refresher`].
+    /// The key for a [`Refresher`]; another one after a certificate with fresh keys.
     #[must_use]
     pub fn status_key(&self) -> SigningKey {
-        (*self.state.status).clone()
+        (*self.state.keys.status).clone()
     }
 
     /// How long each status lasts, a week at most; it is dated anew after half of it.
@@ -167,25 +172,44 @@ impl Mediator {
         self.state.outgoing.is_empty() && self.state.certificate.as_ref().is_some_and(|c| c.opened)
     }
 
+    /// Does what is due and is no call: region keys and status.
+    fn upkeep(&mut self, due: &[Task], now: Time, rng: &mut dyn CryptoRng) {
+        if due.contains(&Task::Renew)
+            && let Err(error) = self.renew_region_keys(now, rng)
+        {
+            self.desk.failed(&Task::Renew, now, rng);
+            self.events.push(MediatorEvent::NotRenewed(error));
+        }
+        // The renewal may just have dated the status.
+        if due.contains(&Task::Refresh)
+            && self.refresh_due().is_some_and(|due| due <= now)
+            && let Err(error) = self.refresh_status(now)
+        {
+            self.desk.failed(&Task::Refresh, now, rng);
+            self.events.push(MediatorEvent::NotRefreshed(error));
+        }
+    }
+
     fn wanted(&self) -> Vec<(Task, Time)> {
         let mut wanted = Vec::new();
-        if !self.state.outgoing.is_empty() {
+        if let Some(first) = self.state.outgoing.first() {
             // What follows rests on what is published: one thing after the other.
-            wanted.push((Task::Publish, Time::ZERO));
+            wanted.push((Task::Publish(record_hash(first)), Time::ZERO));
             return wanted;
         }
         if let Some(due) = self.refresh_due() {
             wanted.push((Task::Refresh, due));
         }
-        let Some(certificate) = &self.state.certificate else {
-            return wanted;
-        };
-        if !self.unopened().is_empty() {
+        if let Some(due) = self.renewal_due() {
+            wanted.push((Task::Renew, due));
+        }
+        if !self.unopened(self.now).is_empty() {
             wanted.push((Task::Open, Time::ZERO));
         }
-        if certificate.opened {
-            wanted.push((Task::Inbox, self.reads.due(&certificate.inbox.id())));
-        }
+        wanted.extend(self.inboxes().map(|(mailbox, _)| {
+            let id = mailbox.id();
+            (Task::Inbox(id), self.reads.due(&id))
+        }));
         wanted.extend(
             self.answering()
                 .into_iter()
@@ -199,37 +223,33 @@ impl Mediator {
 
     fn call(&mut self, task: &Task, now: Time) -> Option<Call> {
         match task {
-            Task::Refresh => None,
-            Task::Publish => self.publish_call(),
+            Task::Refresh | Task::Renew => None,
+            Task::Publish(_) => publish_call(&self.state.outgoing),
             Task::Open => self.open_call(now),
             Task::Answer(id) => self.state.answers.get(id)?.out.call(),
             Task::Delete => self.delete_call(),
-            Task::Inbox => {
-                let (mailbox, key) = self.inbox()?;
-                let id = mailbox.id();
-                let call = read_call(&mailbox, &key, self.state.node, self.reads.after(&id), now);
-                self.reads.begin(id);
+            Task::Inbox(id) => {
+                let (mailbox, keys) = self.inbox(id)?;
+                let (node, after) = (self.state.node, self.reads.after(id));
+                let call = read_call(mailbox, &keys.inbox_read, node, after, now);
+                self.reads.begin(*id);
                 call
             }
         }
     }
 
-    fn inbox(&self) -> Option<(Mailbox, SigningKey)> {
-        let certificate = self.state.certificate.as_ref().filter(|c| c.opened)?;
-        Some((certificate.inbox.clone(), (*self.state.inbox_read).clone()))
-    }
-
     fn take(&mut self, task: &Task, answer: Answer, now: Time) -> Result<(), Problem> {
         match (task, answer) {
-            (Task::Publish, Answer::Published(id)) => self.published(id),
+            (Task::Publish(asked), Answer::Published(id)) if id == *asked => {
+                self.published(id);
+                Ok(())
+            }
             (Task::Open, Answer::Openings(openings)) => self.opened(&openings, now),
             (Task::Answer(id), Answer::Receipt(receipt)) => self.answered(id, &receipt),
             (Task::Delete, Answer::Receipt(receipt)) => self.deleted(&receipt),
-            (Task::Inbox, Answer::Page(page)) => {
-                let more = self.take_inbox(&page, now);
-                if let Some((mailbox, _)) = self.inbox() {
-                    self.reads.end(mailbox.id(), more, now, self.pace.read);
-                }
+            (Task::Inbox(id), Answer::Page(page)) => {
+                let more = self.take_inbox(id, &page, now);
+                self.reads.end(*id, more, now, self.pace.read);
                 Ok(())
             }
             _ => Err(Problem::Malformed),
@@ -237,11 +257,11 @@ impl Mediator {
     }
 
     fn fail(&mut self, task: &Task, failure: Failure, now: Time, rng: &mut dyn CryptoRng) {
-        if let (Task::Inbox, Some((mailbox, _))) = (task, self.inbox()) {
-            self.reads.touch(mailbox.id());
+        if let Task::Inbox(id) = task {
+            self.reads.touch(*id);
         }
         match (task, failure) {
-            (Task::Publish, Failure::Refused(p)) => self.publish_refused(p, now, rng),
+            (Task::Publish(id), Failure::Refused(p)) => self.publish_refused(id, p, now, rng),
             (Task::Open, Failure::Refused(p)) => self.open_refused(p, now, rng),
             (Task::Answer(id), Failure::Refused(p)) => self.answer_refused(id, p, now, rng),
             (Task::Delete, Failure::Refused(p)) => self.delete_refused(p, now, rng),
@@ -264,17 +284,15 @@ impl Role for Mediator {
     type Event = MediatorEvent;
 
     fn poll(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Vec<(CallId, Call)> {
-        self.tidy_applications();
-        let mut due = self.desk.due(self.wanted(), now);
-        if due.contains(&Task::Refresh) {
-            if let Err(error) = self.refresh_status(now) {
-                self.desk.failed(&Task::Refresh, now, rng);
-                self.events.push(MediatorEvent::NotRefreshed(error));
-            }
-            due = self.desk.due(self.wanted(), now);
-        }
+        self.now = now;
+        self.tidy(now);
+        self.line_up();
+        let due = self.desk.due(self.wanted(), now);
+        self.upkeep(&due, now, rng);
+        self.line_up();
+        let due = self.desk.due(self.wanted(), now);
         let mut calls = Vec::new();
-        for task in due.into_iter().filter(|t| *t != Task::Refresh) {
+        for task in due.into_iter().filter(|t| !t.silent()) {
             match self.call(&task, now) {
                 Some(call) => calls.push((self.desk.begin(task), call)),
                 None => {
@@ -316,16 +334,12 @@ impl Role for Mediator {
     }
 
     fn watching(&self) -> Vec<Mailbox> {
-        self.inbox()
-            .map(|(mailbox, _)| mailbox)
-            .into_iter()
-            .collect()
+        self.inboxes().map(|(mailbox, _)| mailbox.clone()).collect()
     }
 
     fn watch_proofs(&self, now: Time) -> Vec<Vec<u8>> {
-        self.inbox()
-            .map(|(mailbox, key)| read_proof(&mailbox, &key, self.state.node, now))
-            .into_iter()
+        self.inboxes()
+            .map(|(mailbox, keys)| read_proof(mailbox, &keys.inbox_read, self.state.node, now))
             .collect()
     }
 
@@ -357,7 +371,10 @@ impl Role for Mediator {
 
     fn save(&self) -> Zeroizing<Vec<u8>> {
         let records: usize = self.state.outgoing.iter().map(|b| b.len() + 16).sum();
-        let providers = (self.state.providers.len() + self.state.applications.len()) * 16 * 1024;
+        let state = &self.state;
+        let copies = state.providers.len() + state.past.len();
+        let letters = state.applications.len() + state.reports.len();
+        let providers = copies * 10 * 1024 + letters * 10 * 1024;
         let answers: usize = self
             .state
             .answers

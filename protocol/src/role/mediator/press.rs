@@ -3,25 +3,19 @@
 //! Lists and status share one counter. The signing key uses even numbers, the status key odd ones, so
 //! that the two never sign different things under one number.
 
-use super::publish::{PublishError, RegionPlan};
+use super::PublishError;
 use super::state::{Lists, RegionKept, State};
 use crate::bounded::List;
 use crate::client::{Call, CallKind};
 use crate::cose::{Record, sign};
 use crate::hash::record_hash;
-use crate::id::{MediatorId, RegionId};
-use crate::mediation::{
-    Directory, ListRef, MAX_POSTAL_CODES, Region, RegionList, Revocations, Status,
-};
+use crate::id::{MediatorId, RecordId, RegionId};
+use crate::key::SigningKey;
+use crate::mediation::{Directory, ListRef, RegionList, Revocations, Status};
 use crate::problem::Problem;
-use crate::role::kept::{Blob, Secret, Table};
-use crate::role::talk::nonce;
+use crate::role::kept::{Blob, Table};
 use crate::time::Time;
 use crate::trust::{Accepted, TrustKind, TrustView};
-use rand_core::CryptoRng;
-
-/// How many versions of a region's key are kept.
-const KEPT_VERSIONS: usize = 8;
 
 /// Takes a record into a view.
 pub(super) fn feed(view: &mut TrustView, bytes: &[u8], now: Time) -> Result<TrustKind, Problem> {
@@ -58,6 +52,26 @@ pub(super) fn publish_call(outgoing: &[Blob]) -> Option<Call> {
         .map(|b| Call::new(CallKind::Publish, b.to_vec()))
 }
 
+/// What lists shall say.
+pub(super) struct Content<'a> {
+    pub(super) signing: &'a SigningKey,
+    pub(super) regions: &'a Table<RegionId, RegionKept>,
+    pub(super) certificates: Vec<RecordId>,
+    pub(super) revoked: Vec<u64>,
+}
+
+impl<'a> Content<'a> {
+    /// What the state says.
+    pub(super) fn of(state: &'a State) -> Self {
+        Content {
+            signing: &state.keys.signing,
+            regions: &state.regions,
+            certificates: state.providers.values().map(|p| p.id).collect(),
+            revoked: state.revoked.keys().copied().collect(),
+        }
+    }
+}
+
 /// Makes records on a view of its own, so that either all of them hold together or nothing happens.
 pub(super) struct Press {
     pub(super) view: TrustView,
@@ -89,11 +103,11 @@ impl Press {
 
     fn list<T: Record>(
         &mut self,
-        state: &State,
         record: &T,
+        signing: &SigningKey,
         now: Time,
     ) -> Result<ListRef, Problem> {
-        let bytes = sign(record, &state.signing);
+        let bytes = sign(record, signing);
         let id = record_hash(&bytes);
         self.put(bytes, now)?;
         Ok(ListRef {
@@ -102,74 +116,65 @@ impl Press {
         })
     }
 
-    /// All lists and the status, from the state with these regions.
+    /// All lists and the status that names them.
     pub(super) fn lists(
         &mut self,
         state: &State,
-        regions: &Table<RegionId, RegionKept>,
+        content: Content<'_>,
         now: Time,
     ) -> Result<Lists, PublishError> {
-        let mediator = MediatorId::from_bytes(*state.root.verifying_key().as_bytes());
+        let mediator = state.mediator;
         let sequence = next_sequence(self.sequence, &self.view, &mediator, false);
         self.sequence = sequence;
-        let entries = regions
+        let regions = content
+            .regions
             .iter()
-            .map(|(id, r)| r.publish(*id))
-            .collect::<Option<Vec<_>>>()
-            .ok_or(PublishError::Unknown)?;
-        let entries = List::try_from(entries).map_err(|_| PublishError::TooMany)?;
+            .filter_map(|(id, r)| r.publish(*id))
+            .collect::<Vec<_>>();
         let list = RegionList {
             mediator,
             sequence,
             issued: now,
-            regions: entries,
+            regions: List::try_from(regions).map_err(|_| PublishError::TooMany)?,
         };
-        let regions = self.list(state, &list, now)?;
-        let mut certificates: Vec<_> = state.providers.values().map(|p| p.id).collect();
+        let regions = self.list(&list, content.signing, now)?;
+        let mut certificates = content.certificates;
         certificates.sort();
-        let certificates = List::try_from(certificates).map_err(|_| PublishError::TooMany)?;
-        let directory = self.list(
-            state,
-            &Directory {
-                mediator,
-                sequence,
-                issued: now,
-                certificates,
-            },
-            now,
-        )?;
-        let serials = List::try_from(state.revoked.keys().copied().collect::<Vec<_>>())
-            .map_err(|_| PublishError::TooMany)?;
-        let revocations = self.list(
-            state,
-            &Revocations {
-                mediator,
-                sequence,
-                issued: now,
-                serials,
-            },
-            now,
-        )?;
-        self.status(
-            state,
-            Lists {
-                regions,
-                directory,
-                revocations,
-                issued: now,
-            },
-            now,
-        )
+        let list = Directory {
+            mediator,
+            sequence,
+            issued: now,
+            certificates: List::try_from(certificates).map_err(|_| PublishError::TooMany)?,
+        };
+        let directory = self.list(&list, content.signing, now)?;
+        let mut serials = content.revoked;
+        serials.sort_unstable();
+        serials.dedup();
+        let list = Revocations {
+            mediator,
+            sequence,
+            issued: now,
+            serials: List::try_from(serials).map_err(|_| PublishError::TooMany)?,
+        };
+        let revocations = self.list(&list, content.signing, now)?;
+        let lists = Lists {
+            regions,
+            directory,
+            revocations,
+            issued: now,
+        };
+        self.status(state, content.signing, lists, now)
     }
 
     /// A status that names lists.
     pub(super) fn status(
         &mut self,
         state: &State,
+        signing: &SigningKey,
         lists: Lists,
         now: Time,
     ) -> Result<Lists, PublishError> {
-        let mediator = MediatorId::from_bytes(*state.root.verifying_key().as_bytes());
+        let mediator = state.mediator;
         self.sequence = next_sequence(self.sequence, &self.view, &mediator, false);
         let status = Status {
             mediator,
@@ -180,7 +185,7 @@ impl Press {
             directory: lists.directory,
             revocations: lists.revocations,
         };
-        self.put(sign(&status, &state.signing), now)?;
+        self.put(sign(&status, signing), now)?;
         Ok(Lists {
             issued: now,
             ..lists
@@ -193,46 +198,5 @@ impl Press {
             sequence: self.sequence,
             records: self.records,
         }
-    }
-}
-
-impl RegionKept {
-    pub(super) fn new<R: CryptoRng + ?Sized>(plan: &RegionPlan, rng: &mut R) -> Option<Self> {
-        let mut postal_codes = plan.postal_codes.clone();
-        postal_codes.sort();
-        postal_codes.dedup();
-        let mut criteria = plan.criteria.clone();
-        criteria.sort();
-        criteria.dedup_by(|a, b| a.0 == b.0);
-        let mut region = RegionKept {
-            name: plan.name.clone(),
-            criteria: List::try_from(criteria).ok()?,
-            postal_codes: List::<_, MAX_POSTAL_CODES>::try_from(postal_codes).ok()?,
-            salt: nonce(rng),
-            version: 0,
-            secrets: Table::default(),
-        };
-        region.rotate(rng);
-        Some(region)
-    }
-
-    pub(super) fn rotate<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
-        self.version = self.version.saturating_add(1);
-        self.secrets.insert(self.version, Secret::generate(rng));
-        while self.secrets.len() > KEPT_VERSIONS {
-            self.secrets.pop_first();
-        }
-    }
-
-    fn publish(&self, id: RegionId) -> Option<Region> {
-        Some(Region {
-            id,
-            name: self.name.clone(),
-            criteria: self.criteria.clone(),
-            postal_codes: self.postal_codes.clone(),
-            salt: self.salt,
-            key_version: self.version,
-            sealing: self.secrets.get(&self.version)?.public(),
-        })
     }
 }

@@ -1,13 +1,14 @@
 //! A refresher: holds a mediator's status key alone. It dates the status anew while the mediator
 //! sleeps, and can add revocations; it can certify nobody and take nothing back.
 
+use std::collections::BTreeSet;
+
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::MediatorEvent;
 use super::press::{feed, next_sequence, publish_call};
-use super::publish::PublishError;
 use super::state::{REFRESHER, RefresherState, VERSION};
+use super::{MediatorEvent, PublishError};
 use crate::bounded::List;
 use crate::client::{Answer, Call};
 use crate::cose::sign;
@@ -74,6 +75,23 @@ impl Refresher {
         Some(((**m.status()?).clone(), (**m.revocations()?).clone()))
     }
 
+    /// The status and revocations in force or last, if this key may still follow them up.
+    fn standing(&self, now: Time) -> Result<(Status, Revocations), PublishError> {
+        let m = self
+            .view
+            .mediator(&self.state.mediator)
+            .filter(|m| m.registered())
+            .ok_or(PublishError::NotRegistered)?;
+        let certificate = m.certificate().ok_or(PublishError::NotCertified)?;
+        if certificate.status != self.state.status.verifying_key() {
+            return Err(PublishError::KeyReplaced);
+        }
+        if now > certificate.expires {
+            return Err(PublishError::CertificateOver);
+        }
+        self.latest().ok_or(PublishError::NotCertified)
+    }
+
     /// When the status is to be dated anew: after half its life, or half of this refresher's.
     fn due(&self) -> Option<Time> {
         let (status, _) = self.latest()?;
@@ -84,18 +102,30 @@ impl Refresher {
     /// Dates the status anew now.
     ///
     /// # Errors
-    /// [`PublishError`]; nothing changed then.
+    /// [`PublishError`]; nothing changed then. [`PublishError::KeyReplaced`] where a later certificate
+    /// names another status key, [`PublishError::CertificateOver`] where it has expired.
     pub fn refresh(&mut self, now: Time) -> Result<(), PublishError> {
-        let (status, _) = self.latest().ok_or(PublishError::NotRegistered)?;
+        let (status, _) = self.standing(now)?;
         self.publish(None, &status, now)
     }
 
     /// Revokes certificates. The mediator takes the serials over when it next publishes.
     ///
     /// # Errors
-    /// [`PublishError`]; nothing changed then.
+    /// [`PublishError`]; nothing changed then. [`PublishError::UnknownSerial`] for one of which no
+    /// certificate is known.
     pub fn revoke(&mut self, serials: &[u64], now: Time) -> Result<(), PublishError> {
-        let (status, list) = self.latest().ok_or(PublishError::NotRegistered)?;
+        let (status, list) = self.standing(now)?;
+        let known: BTreeSet<u64> = self
+            .view
+            .mediator(&self.state.mediator)
+            .into_iter()
+            .flat_map(|m| m.providers().map(|c| c.serial))
+            .chain(list.serials.iter().copied())
+            .collect();
+        if let Some(unknown) = serials.iter().find(|s| !known.contains(s)) {
+            return Err(PublishError::UnknownSerial(*unknown));
+        }
         let mut all = list.serials.to_vec();
         all.extend_from_slice(serials);
         all.sort_unstable();

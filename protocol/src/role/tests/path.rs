@@ -200,7 +200,7 @@ fn after_a_revocation_nothing_is_booked() {
     w.go(6);
     let (serial, _) = w.provider.certificate().expect("certified");
     w.mediator
-        .revoke(serial, w.paper.now, &mut w.paper.rng)
+        .revoke(serial, text("left"), w.paper.now, &mut w.paper.rng)
         .expect("revoked");
     w.go(2);
     // The offer is there, and passes no longer: the data does not leave.
@@ -231,7 +231,7 @@ fn a_booking_under_way_is_withdrawn_when_the_certificate_is_revoked() {
     w.book(a, 0).expect("booked");
     let (serial, _) = w.provider.certificate().expect("certified");
     w.mediator
-        .revoke(serial, w.paper.now, &mut w.paper.rng)
+        .revoke(serial, text("left"), w.paper.now, &mut w.paper.rng)
         .expect("revoked");
     w.go(3);
     assert_eq!(w.status(a), UserStatus::Booking(BookingStatus::Withdrawn));

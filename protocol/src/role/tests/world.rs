@@ -4,7 +4,7 @@ use super::Paper;
 use crate::cose::sign_multi;
 use crate::id::RegionId;
 use crate::role::Role;
-use crate::role::mediator::{Mediator, MediatorEvent, RegionPlan};
+use crate::role::mediator::{Mediator, MediatorEvent, MediatorRoot, RegionPlan, WorkingKeys};
 use crate::role::provider::{BookState, Provider, ProviderEvent};
 use crate::role::user::{BookError, User, UserEvent, UserStatus};
 use crate::testing::{list, text};
@@ -30,9 +30,48 @@ pub(super) fn practice() -> crate::mediation::Practice {
     }
 }
 
+/// A mediator, registered for areas and certified by its root; nothing is on its way to a node yet.
+pub(super) fn mediator(paper: &mut Paper, areas: &[&str]) -> (MediatorRoot, Mediator) {
+    let mut root = MediatorRoot::create(&mut paper.rng);
+    let mut mediator = Mediator::create(
+        root.id(),
+        text("Mediator"),
+        paper.view.clone(),
+        paper.node(),
+        &mut paper.rng,
+    );
+    let areas = list(areas.iter().map(|a| text(a)).collect());
+    let order = mediator.registration_order(areas, Seconds::days(365), paper.now);
+    let operator = &paper.fixture.operators[0].key;
+    mediator
+        .registered(&sign_multi(&order, &[operator]), paper.now)
+        .expect("registered");
+    certify(paper, &mut root, &mut mediator, WorkingKeys::Same);
+    (root, mediator)
+}
+
+/// Carries an order to the root, and the certificate back.
+pub(super) fn certify(
+    paper: &mut Paper,
+    root: &mut MediatorRoot,
+    mediator: &mut Mediator,
+    keys: WorkingKeys,
+) {
+    let order = mediator
+        .order(keys, paper.now.day(), paper.now, &mut paper.rng)
+        .expect("ordered");
+    let certificate = root
+        .certify(&order, paper.now.plus(Seconds::days(120)))
+        .expect("signed");
+    mediator
+        .certified(&certificate, paper.now, &mut paper.rng)
+        .expect("certified");
+}
+
 /// A mediator of its own, one provider, users, on one federation.
 pub(in crate::role) struct World {
     pub(in crate::role) paper: Paper,
+    pub(in crate::role) root: MediatorRoot,
     pub(in crate::role) mediator: Mediator,
     pub(in crate::role) provider: Provider,
     pub(in crate::role) users: Vec<User>,
@@ -48,24 +87,15 @@ impl World {
         let mut paper = Paper::new(seed);
         paper.lossy = lossy;
         let node = paper.node();
-        let mut mediator =
-            Mediator::create(text("Mediator"), paper.view.clone(), node, &mut paper.rng);
-        let order =
-            mediator.registration_order(list(vec![text("10")]), Seconds::days(365), paper.now);
-        let operator = paper.fixture.operators[0].key.clone();
+        let (root, mut mediator) = mediator(&mut paper, &["10"]);
         let plan = RegionPlan {
             name: text("Berlin Mitte"),
             criteria: vec![(text("vaccine"), text("any"))],
             postal_codes: vec![text("10117"), text("10115")],
         };
         mediator
-            .registered(
-                &sign_multi(&order, &[&operator]),
-                &[plan],
-                paper.now,
-                &mut paper.rng,
-            )
-            .expect("registered");
+            .add_regions(&[plan], paper.now, &mut paper.rng)
+            .expect("published");
         let region = mediator.regions().next().expect("a region").0;
         let provider = Provider::create(
             practice(),
@@ -76,6 +106,7 @@ impl World {
         );
         let mut world = World {
             paper,
+            root,
             mediator,
             provider,
             users: Vec::new(),
@@ -85,7 +116,7 @@ impl World {
             to_users: Vec::new(),
             region,
         };
-        world.go(3);
+        world.go(5);
         assert!(world.mediator.ready(), "published, and the inbox open");
         let id = world.mediator.id();
         world.provider.apply(id, list(vec![region]));
