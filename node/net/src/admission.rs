@@ -55,12 +55,18 @@ impl Gate {
 
     /// Keeps a node away until then.
     pub(crate) fn ban(&mut self, node: NodeId, until: Instant) {
-        self.banned.insert(node, until);
+        let longest = self.banned.entry(node).or_insert(until);
+        *longest = until.max(*longest);
     }
 
-    /// Forgets bans that are over.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        self.banned.retain(|_, until| *until > now);
+    /// Forgets bans that are over, and says whose they were.
+    pub(crate) fn tick(&mut self, now: Instant) -> Vec<NodeId> {
+        let over = self.banned.iter().filter(|(_, until)| **until <= now);
+        let over: Vec<NodeId> = over.map(|(node, _)| *node).collect();
+        for node in &over {
+            self.banned.remove(node);
+        }
+        over
     }
 
     /// How many nodes are kept away.
@@ -179,7 +185,10 @@ mod tests {
         let now = Instant::now();
         gate.ban(node(1), now + Duration::from_secs(60));
         assert_eq!(gate.admit(Some(&node(1))), Err(Refused::Banned));
-        gate.tick(now + Duration::from_secs(61));
+        // A shorter one does not shorten it.
+        gate.ban(node(1), now + Duration::from_secs(1));
+        assert!(gate.tick(now + Duration::from_secs(59)).is_empty());
+        assert_eq!(gate.tick(now + Duration::from_secs(61)), [node(1)]);
         assert_eq!(gate.banned(), 0);
         assert_eq!(gate.admit(Some(&node(1))), Ok(()));
     }

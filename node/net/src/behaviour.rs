@@ -18,12 +18,14 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{StreamProtocol, identify, kad, ping};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{StreamProtocol, identify, kad, mdns, ping};
 
 use crate::admission::Gate;
 use crate::codec::FrameCodec;
 use crate::config::{Mesh, NetConfig};
 use crate::error::NetError;
+use crate::faults::PART;
 use crate::gossip::Topics;
 
 /// How many heartbeats a message may wait for its check before it is no longer passed on; together
@@ -49,6 +51,7 @@ pub(crate) struct Behaviour {
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     pub(crate) gossip: Gossipsub,
     pub(crate) calls: request_response::Behaviour<FrameCodec>,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 /// What identifies the federation in the names of protocols.
@@ -83,8 +86,16 @@ impl Behaviour {
             kad: kademlia(key, config)?,
             gossip: gossip(config, topics, nodes, hashed)?,
             calls: calls(config),
+            mdns: local(key, config)?.into(),
         })
     }
+}
+
+/// The local network's names, where the operator wants them asked for.
+fn local(key: &Keypair, config: &NetConfig) -> Result<Option<mdns::tokio::Behaviour>, NetError> {
+    let start = || mdns::tokio::Behaviour::new(mdns::Config::default(), key.public().to_peer_id());
+    let started = config.mdns.then(start).transpose();
+    started.map_err(|source| NetError::Mdns { source })
 }
 
 fn limits(config: &NetConfig) -> ConnectionLimits {
@@ -213,8 +224,10 @@ fn message_id(message: &Message) -> MessageId {
     }))
 }
 
-/// Scores: what fails its check weighs most. Nothing is scored that honest nodes of one machine, of a
-/// quiet topic or under load would be punished for: shared addresses, few messages, slowness.
+/// Scores, for federations of few nodes (`docs/spec/net.md`): what fails its check weighs most, and
+/// the sum of a peer's faults is taken from its score. Nothing is scored that honest nodes of one
+/// machine, of a quiet topic or under load would be punished for: shared addresses, few messages,
+/// slowness. In a mesh of four, one that is wrongly thrown out is a quarter of it.
 fn score(topics: &Topics) -> PeerScoreParams {
     let topic = TopicScoreParams {
         topic_weight: 1.0,
@@ -253,7 +266,8 @@ fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -20.0,
         publish_threshold: -50.0,
-        graylist_threshold: -80.0,
+        // The sum of faults at which a peer is disconnected.
+        graylist_threshold: -PART,
         accept_px_threshold: 100.0,
         opportunistic_graft_threshold: 0.5,
     }

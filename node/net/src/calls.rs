@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lapwing_core::{CallFailure, CallTag, Input, PeerTag, Severity};
 use lapwing_protocol::id::NodeId;
-use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply, PeerCall, PeerReply};
+use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply, MAX_MESSAGE, PeerCall, PeerReply};
 use lapwing_protocol::problem::Problem;
 use libp2p::PeerId;
 use libp2p::request_response::{
@@ -18,6 +18,7 @@ use crate::behaviour::CALL_CEILING;
 use crate::codec::Frame;
 use crate::gossip::wrong_for_all;
 use crate::peer::{node_id, peer_id};
+use crate::rates::Pace;
 use crate::status::call_name;
 use crate::swarm::Net;
 use crate::work::BadReply;
@@ -204,8 +205,23 @@ impl Net {
             return self.refuse(channel, Problem::NotReady);
         };
         let now = Instant::now();
-        let (open, quota) = (self.inbound.of(&from), self.limits.calls_in_per_peer);
         let throttled = self.faults.throttled(&from, now);
+        let bytes = match &frame {
+            Frame::Received(frame) => frame.bytes.len(),
+            _ => MAX_MESSAGE,
+        };
+        match self.rates.take(from, bytes, throttled, now) {
+            Pace::Within => {}
+            pace @ (Pace::Over | Pace::Flood) => {
+                self.counters.calls_over_rate += 1;
+                self.refuse(channel, Problem::Busy);
+                if pace == Pace::Flood {
+                    self.fault(from, Severity::Major, "calls in a flood");
+                }
+                return;
+            }
+        }
+        let (open, quota) = (self.inbound.of(&from), self.limits.calls_in_per_peer);
         let own = if throttled { quota / 8 } else { quota };
         if self.inbound.len() >= self.limits.calls_in || open >= own.max(1) {
             self.counters.calls_shed += 1;

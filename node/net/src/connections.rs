@@ -21,6 +21,7 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use crate::behaviour::LOOKUP;
+use crate::faults::PART;
 use crate::peer::{dialable, ip, kind, needs_resolving, node_id, peer_id, without_peer};
 use crate::status::{NetStatus, PeerStatus, Transport};
 use crate::swarm::Net;
@@ -297,10 +298,16 @@ impl Net {
     /// What is to be looked at from time to time.
     pub(crate) fn on_tick(&mut self) {
         let now = Instant::now();
-        self.swarm.behaviour_mut().gate.tick(now.into_std());
+        for node in self.swarm.behaviour_mut().gate.tick(now.into_std()) {
+            tracing::info!(peer = %node, "peer may connect again");
+            self.book.hurry(&node);
+        }
         for node in self.faults.tick(now) {
             self.score(&node);
         }
+        self.rates.tick(now);
+        self.part_from_unheard(now);
+        self.bound_local();
         if self.closing.is_none() {
             self.heal(now);
             for node in self.book.due(now, |n| self.peers.contains_key(n)) {
@@ -309,6 +316,26 @@ impl Net {
             self.close_surplus(now);
         }
         self.publish_status();
+    }
+
+    /// Parts from peers that gossip no longer listens to because of what they sent. Their score alone
+    /// is not enough, for it falls under load as well: there must be faults, too.
+    fn part_from_unheard(&mut self, now: Instant) {
+        let gossip = &self.swarm.behaviour().gossip;
+        let unheard: Vec<NodeId> = self
+            .peers
+            .keys()
+            .filter(|node| {
+                let score = peer_id(node).and_then(|peer| gossip.peer_score(&peer));
+                self.faults.throttled(node, now) && score.is_some_and(|s| s <= -PART)
+            })
+            .copied()
+            .collect();
+        for node in unheard {
+            tracing::warn!(peer = %node, "gossip does not listen to this peer any more; disconnecting");
+            self.counters.parted += 1;
+            self.keep_away(node, now + self.tuning.pause);
+        }
     }
 
     /// Connects anew to peers whose subscriptions were lost.

@@ -16,6 +16,10 @@ use tokio::time::Instant;
 const MAX_ADDRESSES: usize = 8;
 /// Most nodes kept while there is no roster to say which are of use.
 const MAX_NODES: usize = 1024;
+/// Most addresses kept of one node that were heard of on the local network.
+const MAX_LOCAL: usize = 2;
+/// How often news from the local network may make a dial come sooner.
+const HURRY: Duration = Duration::from_secs(10);
 /// The wait after the first failure; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longer than any dial takes.
@@ -29,6 +33,11 @@ struct Known {
     addresses: Vec<Multiaddr>,
     /// From the configuration; never forgotten.
     fixed: Vec<Multiaddr>,
+    /// Heard of on the local network, where anybody can claim to be anybody: kept apart, so that
+    /// false ones drive out no others.
+    local: Vec<Multiaddr>,
+    /// When such an address last made the next dial come sooner.
+    hurried: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
     looked_up: Option<Instant>,
@@ -153,10 +162,37 @@ impl Discovery {
         news
     }
 
+    /// Remembers where a node of the roster is said to be on the local network; whether that is news.
+    /// The first such news in a while lets the next dial be now.
+    pub(crate) fn learn_local(&mut self, node: NodeId, address: Multiaddr, now: Instant) -> bool {
+        let listed = self.roster.as_ref().is_some_and(|r| r.contains(&node));
+        if !listed || node == self.own {
+            return false;
+        }
+        let known = self.nodes.entry(node).or_default();
+        if known.local.contains(&address) || known.local.len() >= MAX_LOCAL {
+            return false;
+        }
+        known.local.push(address);
+        if known.hurried.is_none_or(|at| now >= at + HURRY) {
+            known.hurried = Some(now);
+            known.not_before = None;
+        }
+        true
+    }
+
+    /// The local network no longer says that a node is there.
+    pub(crate) fn forget_local(&mut self, node: &NodeId, address: &Multiaddr) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.local.retain(|a| a != address);
+        }
+    }
+
     /// Somebody else answers at this address.
     pub(crate) fn forget(&mut self, node: &NodeId, address: &Multiaddr) {
         if let Some(known) = self.nodes.get_mut(node) {
             known.addresses.retain(|a| a != address);
+            known.local.retain(|a| a != address);
         }
     }
 
@@ -166,13 +202,11 @@ impl Discovery {
             return Vec::new();
         };
         let mut all = known.addresses.clone();
-        all.extend(
-            known
-                .fixed
-                .iter()
-                .filter(|a| !known.addresses.contains(a))
-                .cloned(),
-        );
+        for address in known.fixed.iter().chain(&known.local) {
+            if !all.contains(address) {
+                all.push(address.clone());
+            }
+        }
         all
     }
 
@@ -350,6 +384,47 @@ mod tests {
         assert_eq!(all.len(), MAX_ADDRESSES + 1);
         assert_eq!(all.first(), Some(&address(29)));
         assert_eq!(all.last(), Some(&address(1)));
+    }
+
+    #[test]
+    fn the_local_network_tells_of_nodes_of_the_roster_alone_and_of_few_addresses() {
+        let mut book = book(50, 24);
+        let now = Instant::now();
+        book.set_roster(None);
+        assert!(!book.learn_local(node(1), address(2), now), "no roster");
+        book.set_roster(Some((0..=3).map(node).collect()));
+        assert!(!book.learn_local(node(7), address(7), now), "a stranger");
+        assert!(!book.learn_local(node(0), address(7), now), "itself");
+        for port in 10..30 {
+            let news = book.learn_local(node(1), address(port), now);
+            assert_eq!(news, port < 12, "{port}");
+        }
+        // False ones drive out no others.
+        book.learn(node(1), address(5));
+        let all = book.addresses(&node(1));
+        assert_eq!(all, [5, 1, 10, 11].map(address));
+        book.forget_local(&node(1), &address(10));
+        assert!(book.learn_local(node(1), address(30), now));
+    }
+
+    #[test]
+    fn the_local_network_cannot_make_a_node_dial_without_end() {
+        let mut book = book(50, 24);
+        let now = Instant::now();
+        book.set_roster(Some([0, 1].map(node).into()));
+        let mut dials = 0;
+        for port in 100..200 {
+            book.learn_local(node(1), address(port), now);
+            if !book.due(now, |_| false).is_empty() {
+                assert!(book.dial(node(1), now));
+                book.failed(node(1), now);
+                dials += 1;
+            }
+            book.forget_local(&node(1), &address(port));
+        }
+        assert_eq!(dials, 1);
+        book.learn_local(node(1), address(9), now + HURRY);
+        assert_eq!(book.due(now + HURRY, |_| false), [node(1)]);
     }
 
     #[test]

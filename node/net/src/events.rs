@@ -6,7 +6,7 @@ use lapwing_protocol::peer::MAX_GOSSIP;
 use libp2p::gossipsub::{self, Message, MessageAcceptance, MessageId};
 use libp2p::kad::{self, GetClosestPeersError, QueryResult};
 use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{PeerId, identify, ping};
+use libp2p::{PeerId, identify, mdns, ping};
 
 use crate::admission::Refused;
 use crate::behaviour::{BehaviourEvent, version};
@@ -102,6 +102,8 @@ impl Net {
                 };
                 self.found(&id, &peers, step.last);
             }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found_locally(&found),
+            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => self.gone_locally(&gone),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Calls(event) => self.on_calls(event),
             _ => {}

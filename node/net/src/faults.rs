@@ -1,5 +1,7 @@
-//! What peers did wrong, and what follows: minor faults are counted, major ones throttle, bad intent
-//! keeps a node away. Faults are forgiven with time.
+//! What peers did wrong, and what follows. Faults add up to a sum that halves every ten minutes: from
+//! a first bound on the peer is throttled, from a second on it is disconnected and kept away for a
+//! minute, then again for every few faults more, and from a third on it is kept away for an hour. Minor
+//! faults throttle at worst; proof of bad intent goes to the end at once. (`docs/spec/net.md`)
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +12,13 @@ use tokio::time::Instant;
 
 const MINOR: f64 = 1.0;
 const MAJOR: f64 = 10.0;
-/// From here on a peer is throttled: two major faults, or twenty minor ones.
-const THROTTLE: f64 = 20.0;
+/// From here on a peer is throttled: two major faults within ten minutes, or fifteen minor ones.
+const THROTTLE: f64 = 15.0;
+/// From here on a peer is disconnected for a minute: eight major faults. Gossip does not listen to it
+/// any more from here on, either.
+pub(crate) const PART: f64 = 75.0;
+/// So much more disconnects it again.
+const PART_AGAIN: f64 = 40.0;
 /// From here on a peer is kept away: a flood of faults is intent.
 const BAN: f64 = 200.0;
 /// A sum halves in this time.
@@ -39,7 +46,9 @@ pub(crate) enum Consequence {
     Counted,
     /// The peer's bounds are tightened, and its gossip scored down.
     Throttled,
-    /// The peer is to be disconnected and kept away.
+    /// The peer is to be disconnected and kept away for a minute; what it did is not forgotten.
+    Parted,
+    /// The peer is to be disconnected and kept away for long; after that it starts anew.
     Banned,
 }
 
@@ -64,6 +73,8 @@ impl Faults {
             // The ban is the consequence; after it the peer starts anew.
             self.sums.remove(&node);
             Consequence::Banned
+        } else if steps(value) > steps(sum) {
+            Consequence::Parted
         } else if value >= THROTTLE {
             Consequence::Throttled
         } else {
@@ -98,6 +109,15 @@ impl Faults {
     }
 }
 
+/// How many bounds a sum has passed at which a peer is disconnected.
+fn steps(sum: f64) -> u32 {
+    if sum < PART {
+        return 0;
+    }
+    // At most (BAN - PART) / PART_AGAIN.
+    ((sum - PART) / PART_AGAIN) as u32 + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +127,7 @@ mod tests {
         let now = Instant::now();
         let node = NodeId::from_bytes([1; 32]);
         let mut faults = Faults::default();
-        for _ in 0..9 {
+        for _ in 0..4 {
             assert_eq!(faults.add(node, Severity::Minor, now), Consequence::Counted);
         }
         assert_eq!(faults.add(node, Severity::Major, now), Consequence::Counted);
@@ -130,7 +150,23 @@ mod tests {
         }
         assert!(faults.throttled(&node, now));
         let mut banned = |_: &i32| faults.add(node, Severity::Major, now) == Consequence::Banned;
-        assert_eq!((1..=20).find(&mut banned), Some(18));
+        assert_eq!((1..=20).find(&mut banned), Some(19));
+    }
+
+    #[test]
+    fn major_faults_throttle_then_disconnect_then_ban() {
+        let now = Instant::now();
+        let node = NodeId::from_bytes([1; 32]);
+        let mut faults = Faults::default();
+        let seen: Vec<_> = (1..=20)
+            .map(|n| (n, faults.add(node, Severity::Major, now)))
+            .collect();
+        let first = |what| seen.iter().find(|(_, c)| *c == what).map(|(n, _)| *n);
+        assert_eq!(first(Consequence::Throttled), Some(2));
+        assert_eq!(first(Consequence::Parted), Some(8));
+        assert_eq!(first(Consequence::Banned), Some(20));
+        let parted = seen.iter().filter(|(_, c)| *c == Consequence::Parted);
+        assert_eq!(parted.count(), 3);
     }
 
     #[test]

@@ -21,17 +21,17 @@ mod faults;
 mod gossip;
 mod handle;
 mod inbound;
+mod local;
 mod meter;
 mod outbound;
 mod peer;
+mod rates;
 mod status;
 mod swarm;
 mod transport;
 mod work;
 
-pub use config::{
-    Limits, Mesh, NetConfig, Tuning, check_announce, check_bootstrap, check_listen,
-};
+pub use config::{Limits, Mesh, NetConfig, Tuning, check_announce, check_bootstrap, check_listen};
 pub use error::NetError;
 pub use handle::{Clock, Command, Handle, Inputs, start};
 pub use libp2p::Multiaddr;

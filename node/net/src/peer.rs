@@ -187,7 +187,11 @@ mod tests {
             ("/ip4/198.51.100.7/udp/0/quic-v1", false, None),
             ("/ip4/198.51.100.7/udp/4001", false, None),
             ("/ip4/198.51.100.7/udp/4001/quic", false, None),
-            ("/ip4/198.51.100.7/udp/4001/quic-v1/webtransport", false, None),
+            (
+                "/ip4/198.51.100.7/udp/4001/quic-v1/webtransport",
+                false,
+                None,
+            ),
             ("/ip4/127.0.0.1/udp/4001/quic-v1", false, None),
             ("/ip4/198.51.100.7/tcp/4001/ws", false, None),
         ] {

@@ -30,6 +30,7 @@ use crate::handle::{Clock, Command, Inputs};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::peer::{kind, peer_id};
+use crate::rates::Rates;
 use crate::status::{CallCounters, Counters, NetStatus, Transport};
 use crate::transport::Meters;
 use crate::work::{Done, Workers};
@@ -69,6 +70,7 @@ pub(crate) struct Net {
     pub(crate) pending: Pending,
     pub(crate) book: Discovery,
     pub(crate) faults: Faults,
+    pub(crate) rates: Rates,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// Peers to connect to again once their connections are closed.
     pub(crate) renew: BTreeSet<NodeId>,
@@ -128,6 +130,7 @@ impl Net {
                 tuning.redial,
             ),
             faults: Faults::default(),
+            rates: Rates::new(limits.calls_per_second, limits.mib_per_second),
             peers: BTreeMap::new(),
             renew: BTreeSet::new(),
             heals: BTreeMap::new(),
@@ -288,13 +291,23 @@ impl Net {
         }
         match consequence {
             Consequence::Banned => {
-                let until = (now + self.tuning.ban).into_std();
-                self.swarm.behaviour_mut().gate.ban(node, until);
-                self.part(node);
-                self.give_up(&node);
+                self.counters.bans += 1;
+                self.keep_away(node, now + self.tuning.ban);
+            }
+            Consequence::Parted => {
+                self.counters.parted += 1;
+                self.score(&node);
+                self.keep_away(node, now + self.tuning.pause);
             }
             Consequence::Counted | Consequence::Throttled => self.score(&node),
         }
+    }
+
+    /// Disconnects a peer, and lets it in again when the time is over.
+    pub(crate) fn keep_away(&mut self, node: NodeId, until: Instant) {
+        self.swarm.behaviour_mut().gate.ban(node, until.into_std());
+        self.part(node);
+        self.give_up(&node);
     }
 
     /// Tells gossip what a peer's faults come to.

@@ -6,9 +6,12 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Node, all_connected, bounded, config, federation, strange_seed};
+use common::{
+    Node, all_connected, asks, at_port, bounded, config, federation, listen_over, reaches,
+    strange_seed,
+};
 use lapwing_core::{CallFailure, Input};
-use lapwing_net::{Clock, Command, Inputs, NetConfig, NetError, start};
+use lapwing_net::{Clock, Command, Inputs, NetConfig, NetError, Transport, start};
 use lapwing_protocol::peer::{PeerCall, PeerReply};
 use lapwing_protocol::testing::{Fixture, START};
 use lapwing_protocol::trust::TrustView;
@@ -26,6 +29,101 @@ async fn nodes_find_each_other_through_one() {
         for node in nodes {
             node.stop().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_share_quic_alone_join_and_talk() {
+    bounded(async {
+        let fixture = Fixture::new(10, 2);
+        let view = Arc::new(fixture.view());
+        let mut nodes: Vec<Node> = Vec::new();
+        for node in fixture.nodes() {
+            let mut settings = config(&fixture, node);
+            settings.listen = vec![listen_over(Transport::Quic)];
+            settings.bootstrap = nodes.first().map(Node::address).into_iter().collect();
+            nodes.push(Node::start(settings, &view).await);
+        }
+        all_connected(&mut nodes).await;
+        let [a, b] = nodes.get_disjoint_mut([0, 1]).unwrap();
+        for tag in 0..50 {
+            asks(a, b, tag).await;
+            asks(b, a, tag).await;
+        }
+        reaches(a, b, 1).await;
+        reaches(b, a, 100).await;
+        let status = a
+            .status("counts", |s| s.quic.sent > 0 && !s.calls.is_empty())
+            .await;
+        let peer = &status.peers[0];
+        assert_eq!((peer.transport, peer.dialled), (Transport::Quic, false));
+        assert!(peer.score >= 0.0 && !peer.throttled);
+        assert!(status.quic.received > 0);
+        assert_eq!((status.tcp.sent, status.tcp.received), (0, 0));
+        let calls = a
+            .status("fifty calls", |s| s.calls["trust_ids"].taken == 50)
+            .await
+            .calls["trust_ids"];
+        assert_eq!((calls.made, calls.answered), (50, 50));
+        for node in nodes {
+            node.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_either_transport_meet_through_one_of_both() {
+    bounded(async {
+        let fixture = Fixture::new(11, 3);
+        let view = Arc::new(fixture.view());
+        let (tcp, quic) = (Transport::Tcp, Transport::Quic);
+        let mut nodes: Vec<Node> = Vec::new();
+        for (node, listen) in fixture.nodes().zip([&[tcp, quic][..], &[tcp], &[quic]]) {
+            let mut settings = config(&fixture, node);
+            settings.listen = listen.iter().map(|t| listen_over(*t)).collect();
+            let through = |first: &Node| first.address_over(*listen.first().unwrap());
+            settings.bootstrap = nodes.first().map(through).into_iter().collect();
+            nodes.push(Node::start(settings, &view).await);
+        }
+        all_connected(&mut nodes).await;
+        for (i, j) in [(0, 1), (0, 2), (1, 2), (2, 1)] {
+            let [a, b] = nodes.get_disjoint_mut([i, j]).unwrap();
+            asks(a, b, 1 + (i * 10 + j) as u64).await;
+        }
+        let [a, b] = nodes.get_disjoint_mut([1, 2]).unwrap();
+        reaches(a, b, 1).await;
+        let mixed = nodes[0].handle.status();
+        assert!(mixed.tcp.received > 0 && mixed.quic.received > 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_lets_due_replies_leave_over_quic() {
+    bounded(async {
+        let fixture = Fixture::new(12, 2);
+        let view = Arc::new(fixture.view());
+        let mut nodes: Vec<Node> = Vec::new();
+        for node in fixture.nodes() {
+            let mut settings = config(&fixture, node);
+            settings.listen = vec![listen_over(Transport::Quic)];
+            settings.bootstrap = nodes.first().map(Node::address).into_iter().collect();
+            nodes.push(Node::start(settings, &view).await);
+        }
+        all_connected(&mut nodes).await;
+        // The one that ends is the one whose listener has the connection.
+        let to = nodes[0].id();
+        nodes[1].call(1, to, PeerCall::TrustIds, 5000);
+        let (tag, ..) = nodes[0].called().await;
+        nodes[0].handle.send(Command::Shutdown);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let reply = PeerReply::TrustIds(lapwing_protocol::testing::list(Vec::new()));
+        nodes[0].handle.send(Command::Reply { tag, reply });
+        nodes[1].replied(1).await.unwrap();
+        nodes[0].handle.closed().await;
+        nodes[1].down(to).await;
     })
     .await;
 }
@@ -241,9 +339,20 @@ async fn what_cannot_start_says_why() {
         assert!(matches!(e, NetError::NothingToListenOn), "{e}");
         let e = attempt(&|c| c.listen = vec!["/ip4/198.51.100.7/tcp/4001".parse().unwrap()]).await;
         assert!(matches!(e, NetError::AddressNotHere { .. }), "{e}");
-        let e =
-            attempt(&|c| c.listen = vec!["/ip4/127.0.0.1/udp/4001/quic-v1".parse().unwrap()]).await;
-        assert!(matches!(e, NetError::AddressNotSupported { .. }), "{e}");
+        for bad in [
+            "/ip4/127.0.0.1/udp/4001",
+            "/ip4/127.0.0.1/udp/4001/quic",
+            "/dns4/localhost/tcp/4001",
+            "/ip4/127.0.0.1/tcp/4001/ws",
+        ] {
+            let e = attempt(&|c| c.listen = vec![bad.parse().unwrap()]).await;
+            assert!(matches!(e, NetError::AddressNotSupported { .. }), "{e}");
+            assert!(!e.to_string().contains('\n'));
+        }
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let e = attempt(&|c| c.listen = vec![at_port(Transport::Quic, port)]).await;
+        assert!(matches!(e, NetError::AddressInUse { .. }), "{e}");
         let e = attempt(&|c| c.bootstrap = vec![taken.clone()]).await;
         assert!(matches!(e, NetError::BootstrapWithoutNode { .. }), "{e}");
         let other = Fixture::new(8, 1).federation.id();

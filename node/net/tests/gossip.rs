@@ -9,10 +9,11 @@ use std::time::Duration;
 use common::proxy::Proxy;
 use common::raw::Raw;
 use common::{
-    Node, all_connected, bounded, config, federation, mark_item, shard, tolerant, with_peer,
+    Node, SHARDS, all_connected, at_port, bounded, config, federation, listen_over, mark_item,
+    publish, reaches, shard, tolerant, with_peer,
 };
 use lapwing_core::{Input, Topic};
-use lapwing_net::{Command, Tuning};
+use lapwing_net::{Command, Transport, Tuning};
 use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::hash::record_hash;
@@ -22,17 +23,8 @@ use lapwing_protocol::peer::{Gossip, MAX_GOSSIP};
 use lapwing_protocol::testing::{Fixture, START};
 use libp2p::gossipsub::IdentTopic;
 
-const SHARDS: u16 = 16;
-
 fn topic(placement: &[u8; 32]) -> Topic {
     Topic::Shard(shard(placement, SHARDS))
-}
-
-fn publish(node: &Node, number: u8) -> ItemBytes {
-    let (item, placement) = mark_item(number, START.hour(), START);
-    let (topic, message) = (topic(&placement), Gossip::Item(item.clone()));
-    node.handle.send(Command::Publish { topic, message });
-    item
 }
 
 async fn hears(node: &mut Node, item: &ItemBytes) {
@@ -42,19 +34,6 @@ async fn hears(node: &mut Node, item: &ItemBytes) {
         _ => None,
     })
     .await;
-}
-
-/// Publishes until the other hears: meshes take a heartbeat or two to form.
-async fn reaches(from: &Node, to: &mut Node, first: u8) {
-    for number in first..first + 40 {
-        let item = publish(from, number);
-        let id = item_id(item.kind, &item.body);
-        let heard = |i: &Input| matches!(i, Input::Gossip { item, .. } if item.id() == id);
-        if to.count(Duration::from_millis(500), heard).await > 0 {
-            return;
-        }
-    }
-    panic!("gossip never arrived: {:?}", to.handle.status());
 }
 
 /// Waits for the meshes of all to form.
@@ -175,20 +154,10 @@ async fn bad_gossip_is_rejected_and_scored() {
         // Nothing bad was passed on, and the honest node is not blamed.
         let counters = other.handle.status().counters;
         assert_eq!((counters.gossip_rejected, counters.faults), (0, 0));
-        // The sender has lost its standing: even good gossip of it is not taken any more.
-        let (late, placement) = mark_item(9, START.hour(), START);
-        let name = format!(
-            "lapwing/{}/shard/{}",
-            fixture.federation.id(),
-            shard(&placement, SHARDS)
-        );
-        let topic = IdentTopic::new(name);
-        raw.subscribe(&topic).await;
-        raw.run(Duration::from_secs(1)).await;
-        raw.publish(&topic, to_bytes(&Gossip::Item(late)));
-        raw.run(Duration::from_millis(500)).await;
-        let heard = |i: &Input| matches!(i, Input::Gossip { .. });
-        assert_eq!(node.count(Duration::from_millis(100), heard).await, 0);
+        // The sender has lost its standing: it is sent away for a while.
+        node.status("the sender to be gone", |s| s.counters.parted > 0)
+            .await;
+        node.down(ids[2]).await;
     })
     .await;
 }
@@ -256,36 +225,49 @@ async fn a_peer_that_restarts_gets_gossip_again() {
 /// here is the second connection, though an old one stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_vanished_without_a_word_gets_gossip_again() {
-    bounded(vanish_and_return(46, |t| t.ping = Duration::from_secs(60))).await;
+    let tune = |t: &mut Tuning| t.ping = Duration::from_secs(60);
+    bounded(vanish_and_return(46, Transport::Tcp, tune)).await;
 }
 
 /// The same where the old connection is not yet old enough to tell: its pings fail in the end, and a
 /// peer without subscriptions is connected anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_without_subscriptions_is_connected_anew() {
-    bounded(vanish_and_return(47, |t| {
-        t.stale = Duration::from_secs(600)
-    }))
-    .await;
+    let tune = |t: &mut Tuning| t.stale = Duration::from_secs(600);
+    bounded(vanish_and_return(47, Transport::Tcp, tune)).await;
 }
 
-async fn vanish_and_return(seed: u64, tune: impl Fn(&mut Tuning)) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_vanished_gets_gossip_again_over_quic() {
+    let tune = |t: &mut Tuning| t.ping = Duration::from_secs(60);
+    bounded(vanish_and_return(48, Transport::Quic, tune)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_without_subscriptions_is_connected_anew_over_quic() {
+    let tune = |t: &mut Tuning| t.stale = Duration::from_secs(600);
+    bounded(vanish_and_return(49, Transport::Quic, tune)).await;
+}
+
+async fn vanish_and_return(seed: u64, transport: Transport, tune: impl Fn(&mut Tuning)) {
     let fixture = Fixture::new(seed, 2);
     let view = Arc::new(fixture.view());
     let ids: Vec<_> = fixture.nodes().map(|n| n.id).collect();
-    let mut settings = config(&fixture, fixture.node(&ids[0]));
-    tune(&mut settings.tuning);
-    let mut stays = Node::start(settings, &view).await;
-    let port = stays.port();
-    let proxy = Proxy::start(([127, 0, 0, 1], port).into()).await;
-
-    let mut settings = config(&fixture, fixture.node(&ids[1]));
-    let relay = format!("/ip4/127.0.0.1/tcp/{}", proxy.port)
-        .parse()
-        .unwrap();
-    settings.bootstrap = vec![with_peer(relay, &ids[0])];
-    tune(&mut settings.tuning);
-    let mut first = Node::start(settings, &view).await;
+    let settings = |n: usize| {
+        let mut settings = config(&fixture, fixture.node(&ids[n]));
+        settings.listen = vec![listen_over(transport)];
+        tune(&mut settings.tuning);
+        settings
+    };
+    let mut stays = Node::start(settings(0), &view).await;
+    let to = ([127, 0, 0, 1], stays.port()).into();
+    let proxy = match transport {
+        Transport::Tcp => Proxy::start(to).await,
+        Transport::Quic => Proxy::start_udp(to).await,
+    };
+    let mut with_proxy = settings(1);
+    with_proxy.bootstrap = vec![with_peer(at_port(transport, proxy.port), &ids[0])];
+    let mut first = Node::start(with_proxy, &view).await;
     first.up(ids[0]).await;
     stays.up(ids[1]).await;
     reaches(&stays, &mut first, 1).await;
@@ -298,13 +280,13 @@ async fn vanish_and_return(seed: u64, tune: impl Fn(&mut Tuning)) {
         "the old connection must seem to stand"
     );
 
-    let mut settings = config(&fixture, fixture.node(&ids[1]));
-    settings.bootstrap = vec![stays.address()];
-    tune(&mut settings.tuning);
-    let mut back = Node::start(settings, &view).await;
+    let mut direct = settings(1);
+    direct.bootstrap = vec![stays.address()];
+    let mut back = Node::start(direct, &view).await;
     back.up(ids[0]).await;
     reaches(&stays, &mut back, 50).await;
     reaches(&back, &mut stays, 150).await;
-    let healed = |n: &Node| n.handle.status().counters.healed;
-    assert!(healed(&stays) + healed(&back) > 0);
+    let status = stays.handle.status();
+    assert!(status.peers.iter().all(|p| p.transport == transport));
+    assert!(status.counters.healed + back.handle.status().counters.healed > 0);
 }

@@ -9,20 +9,25 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_core::{CallFailure, CallTag, Input, PeerTag};
-use lapwing_net::{Clock, Command, Handle, Multiaddr, NetConfig, NetStatus, Tuning, start};
+use lapwing_core::{CallFailure, CallTag, Input, PeerTag, Topic};
+use lapwing_net::{
+    Clock, Command, Handle, Multiaddr, NetConfig, NetStatus, Transport, Tuning, start,
+};
 use lapwing_protocol::cose::sign;
 use lapwing_protocol::id::NodeId;
-use lapwing_protocol::item::{ItemBytes, ItemKind};
+use lapwing_protocol::item::{ItemBytes, ItemKind, item_id};
 use lapwing_protocol::key::SigningKey;
 use lapwing_protocol::mailbox::{Life, Mark, MarkState, MarkValue};
-use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply, PeerCall};
+use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply, Gossip, PeerCall, PeerReply};
 use lapwing_protocol::testing::{Fixture, START, TestNode, list};
 use lapwing_protocol::time::{Hour, Time};
 use lapwing_protocol::trust::TrustView;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
+
+/// The shards of the made federation.
+pub(crate) const SHARDS: u16 = 16;
 
 /// No test waits longer for one thing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,6 +43,8 @@ pub(crate) fn quick() -> Tuning {
         heal: Duration::from_secs(2),
         stale: Duration::from_millis(500),
         frame: Duration::from_secs(2),
+        pause: Duration::from_millis(300),
+        ban: Duration::from_secs(3),
         drain: Duration::from_secs(2),
         ..Tuning::default()
     }
@@ -49,6 +56,24 @@ pub(crate) fn config(fixture: &Fixture, node: &TestNode) -> NetConfig {
     config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     config.tuning = quick();
     config
+}
+
+/// An address to listen on, at a free port.
+pub(crate) fn listen_over(transport: Transport) -> Multiaddr {
+    let address = match transport {
+        Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
+        Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+    };
+    address.parse().unwrap()
+}
+
+/// The address of a port over a transport.
+pub(crate) fn at_port(transport: Transport, port: u16) -> Multiaddr {
+    let address = match transport {
+        Transport::Tcp => format!("/ip4/127.0.0.1/tcp/{port}"),
+        Transport::Quic => format!("/ip4/127.0.0.1/udp/{port}/quic-v1"),
+    };
+    address.parse().unwrap()
 }
 
 /// The settings of a node that meets a raw peer, which does not subscribe to what nodes do.
@@ -93,11 +118,22 @@ impl Node {
         with_peer(address, &self.id())
     }
 
+    /// An address of one transport with `/p2p/`.
+    pub(crate) fn address_over(&self, transport: Transport) -> Multiaddr {
+        let listening = self.handle.listening();
+        let mut of = listening
+            .iter()
+            .filter(|a| a.to_string().contains("quic-v1") == (transport == Transport::Quic));
+        with_peer(of.next().cloned().unwrap(), &self.id())
+    }
+
     /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
         let address = self.handle.listening().remove(0);
         let port = address.iter().find_map(|p| match p {
-            libp2p::multiaddr::Protocol::Tcp(port) => Some(port),
+            libp2p::multiaddr::Protocol::Tcp(port) | libp2p::multiaddr::Protocol::Udp(port) => {
+                Some(port)
+            }
             _ => None,
         });
         port.unwrap()
@@ -270,6 +306,38 @@ pub(crate) fn shard(id: &[u8; 32], shards: u16) -> u16 {
 /// A call that carries one item.
 pub(crate) fn push(item: ItemBytes) -> PeerCall {
     PeerCall::Push(list(vec![item]))
+}
+
+/// Publishes an item that `number` makes another, on its topic.
+pub(crate) fn publish(node: &Node, number: u8) -> ItemBytes {
+    let (item, placement) = mark_item(number, START.hour(), START);
+    let topic = Topic::Shard(shard(&placement, SHARDS));
+    let message = Gossip::Item(item.clone());
+    node.handle.send(Command::Publish { topic, message });
+    item
+}
+
+/// Publishes until the other hears: meshes take a heartbeat or two to form.
+pub(crate) async fn reaches(from: &Node, to: &mut Node, first: u8) {
+    for number in first..first + 40 {
+        let item = publish(from, number);
+        let id = item_id(item.kind, &item.body);
+        let heard = |i: &Input| matches!(i, Input::Gossip { item, .. } if item.id() == id);
+        if to.count(Duration::from_millis(500), heard).await > 0 {
+            return;
+        }
+    }
+    panic!("gossip never arrived: {:?}", to.handle.status());
+}
+
+/// Asks `to` and lets it answer.
+pub(crate) async fn asks(from: &mut Node, to: &mut Node, tag: u64) {
+    from.call(tag, to.id(), PeerCall::TrustIds, 5000);
+    let (open, caller, _) = to.called().await;
+    assert_eq!(caller, from.id());
+    let reply = PeerReply::TrustIds(list(Vec::new()));
+    to.handle.send(Command::Reply { tag: open, reply });
+    from.replied(tag).await.unwrap();
 }
 
 /// No test runs longer.

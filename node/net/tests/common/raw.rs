@@ -13,6 +13,9 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 
+/// A call that is begun and never ended.
+pub(crate) const HANG: &[u8] = b"hang";
+
 #[derive(Clone, Default)]
 pub(crate) struct RawCodec;
 
@@ -55,6 +58,10 @@ impl request_response::Codec for RawCodec {
     where
         T: AsyncWrite + Unpin + Send,
     {
+        if bytes == HANG {
+            io.write_all(&bytes).await?;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
         // The other side may have stopped reading; its answer is still of interest.
         let _ = write(io, bytes).await;
         Ok(())
@@ -110,6 +117,7 @@ impl Raw {
                 yamux::Config::default,
             )
             .unwrap()
+            .with_quic()
             .with_behaviour(|_| RawBehaviour { calls, gossip })
             .unwrap()
             .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
@@ -166,6 +174,33 @@ impl Raw {
         timeout(PATIENCE, wait)
             .await
             .expect("the raw peer got no answer")
+    }
+
+    /// Makes so many calls at once; how many of them failed within `time`.
+    pub(crate) async fn flood(
+        &mut self,
+        to: &PeerId,
+        calls: usize,
+        bytes: &[u8],
+        time: Duration,
+    ) -> usize {
+        for _ in 0..calls {
+            let calls = &mut self.swarm.behaviour_mut().calls;
+            calls.send_request(to, bytes.to_vec());
+        }
+        let mut failed = 0;
+        let wait = async {
+            loop {
+                if let SwarmEvent::Behaviour(RawBehaviourEvent::Calls(
+                    request_response::Event::OutboundFailure { .. },
+                )) = self.swarm.select_next_some().await
+                {
+                    failed += 1;
+                }
+            }
+        };
+        let _: Result<(), _> = timeout(time, wait).await;
+        failed
     }
 
     /// Subscribes to a topic and waits until the other side is known to, too.
