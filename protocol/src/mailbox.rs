@@ -8,6 +8,7 @@ use crate::cose::Record;
 use crate::hash::hash;
 use crate::id::{ItemId, MailboxId, NodeId, RecordId, RequestId, TicketId};
 use crate::key::{Signature, VerifyingKey};
+use crate::problem::Problem;
 use crate::size::SizeClass;
 use crate::time::{Day, Time};
 use crate::{wire_code, wire_enum, wire_struct};
@@ -366,6 +367,9 @@ wire_struct! {
         pub version: u64,
         /// What it says.
         pub value: MarkValue,
+        /// By which booking it is taken ([`mark_by`]), so that the states of two bookings differ; zeros
+        /// ([`NO_BOOKING`]) while it is open, or taken back by its provider.
+        pub by: [u8; 16],
     }
 }
 
@@ -373,6 +377,37 @@ impl Record for MarkState {
     const TYPE: u64 = 30;
     const DOMAIN: &'static str = "lapwing/v1/mark-state";
     const MAX: usize = 512;
+}
+
+impl MarkState {
+    /// Whether it names a booking only where there is one.
+    ///
+    /// # Errors
+    /// [`Problem::OutOfBounds`] for an open mark that names one.
+    pub fn validate(&self) -> Result<(), Problem> {
+        if self.value == MarkValue::Open && self.by != NO_BOOKING {
+            return Err(Problem::OutOfBounds);
+        }
+        Ok(())
+    }
+
+    /// Which of two states counts: the greater. On a tie of versions "taken" wins, then the greater `by`.
+    pub fn order(&self) -> (u64, MarkValue, [u8; 16]) {
+        (self.version, self.value, self.by)
+    }
+}
+
+/// The `by` of a [`MarkState`] that no booking set.
+pub const NO_BOOKING: [u8; 16] = [0; 16];
+
+/// What a mark names the booking by that took its slot: the first 16 bytes of
+/// `hash("lapwing/v1/mark-by", id)` of the booking's record id. It says nothing to who does not know
+/// the booking.
+pub fn mark_by(booking: &RecordId) -> [u8; 16] {
+    let hash = hash("lapwing/v1/mark-by", booking);
+    let mut by = NO_BOOKING;
+    by.copy_from_slice(&hash[..16]);
+    by
 }
 
 wire_struct! {

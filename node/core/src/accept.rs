@@ -3,10 +3,9 @@
 //! An item comes as a fresh write (through a coordinator or by gossip) or by comparison with another
 //! holder. Limits and freshness bind a fresh write only; replicas merge as sets.
 
-use lapwing_protocol::cose::parse;
 use lapwing_protocol::id::NodeId;
 use lapwing_protocol::item::{CheckedEntry, CheckedItem, Item, ItemKey, ItemKind};
-use lapwing_protocol::mailbox::{MarkState, Place, Writers};
+use lapwing_protocol::mailbox::{Place, Writers};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::{Hour, Seconds, Time};
 
@@ -61,6 +60,9 @@ impl<R: Reader> Core<R> {
         if item.kind() != ItemKind::Blob
             && let Some(stored) = self.get(&rows::item_key(&key))?
         {
+            if let (Item::Mark(_), How::Fresh) = (item.item(), how) {
+                self.uncontested(&key)?;
+            }
             self.restamp(item, &key, &stored)?;
             return Ok(Accepted::Known);
         }
@@ -230,36 +232,6 @@ impl<R: Reader> Core<R> {
             self.delete(k);
         }
         Ok(found.len())
-    }
-
-    /// A mark is a register: the highest version wins, on a tie "taken".
-    fn replace_mark(
-        &mut self,
-        key: &ItemKey,
-        state: &MarkState,
-        how: How,
-    ) -> Result<Accepted, Problem> {
-        let mut prefix = rows::slot_prefix(&key.placement, 0);
-        prefix.push(u8::try_from(ItemKind::Mark.code()).unwrap_or(0));
-        for (k, value) in self.scan(&prefix, &prefix_end(&prefix), 4)? {
-            let (head, body) = self.parse_row(&value)?;
-            let old = parse::<MarkState>(body).map_err(|_| Problem::Internal)?;
-            let old = old.unverified();
-            // Of two signatures of one state the greater id stays, so that replicas end equal.
-            let old_id = rows::parse_item_key(&k).map(|k| k.id);
-            if (old.version, old.value, old_id) >= (state.version, state.value, Some(key.id)) {
-                return if how == How::Fresh {
-                    Err(Problem::OldVersion)
-                } else {
-                    Ok(Accepted::Known)
-                };
-            }
-            if let Some(old_key) = rows::parse_item_key(&k) {
-                self.uncount(&old_key, head);
-            }
-            self.delete(&k);
-        }
-        Ok(Accepted::New)
     }
 }
 

@@ -16,6 +16,7 @@ mod input;
 mod lifecycle;
 pub mod lottery;
 mod mailboxes;
+mod mark;
 mod numbers;
 pub mod queue;
 mod quorum;

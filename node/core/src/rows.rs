@@ -61,6 +61,13 @@ pub(crate) fn slot_prefix(placement: &[u8; 32], slot: u32) -> Vec<u8> {
     key(ITEM, &[placement, &[0], &slot.to_be_bytes()])
 }
 
+/// The prefix of the rows of one kind under an id, for kinds that have no slots.
+pub(crate) fn kind_prefix(placement: &[u8; 32], kind: ItemKind) -> Vec<u8> {
+    let mut prefix = slot_prefix(placement, 0);
+    prefix.push(u8::try_from(kind.code()).unwrap_or(u8::MAX));
+    prefix
+}
+
 /// All items of a request.
 pub(crate) fn request_group(region: &[u8; 32], request: &RequestId) -> Vec<u8> {
     key(ITEM, &[region, &[1], request.as_bytes()])

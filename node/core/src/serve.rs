@@ -47,7 +47,7 @@ impl<R: Reader> Core<R> {
             CheckedPeerCall::ReadMarks(ids) => {
                 let found = ids
                     .iter()
-                    .map(|id| self.stored(&kind_prefix(id.as_bytes(), ItemKind::Mark)))
+                    .map(|id| self.stored_mark(id))
                     .collect::<Result<Vec<_>, _>>();
                 items_or_refusal(found.map(|f| (f.into_iter().flatten().collect(), false)))
             }
@@ -154,9 +154,11 @@ impl<R: Reader> Core<R> {
                 ItemKind::Entry,
             ))?,
             None => {
-                let mut found = self.stored(&kind_prefix(&order.placement, ItemKind::Opening))?;
-                found
-                    .append(&mut self.stored(&kind_prefix(&order.placement, ItemKind::Admission))?);
+                let mut found =
+                    self.stored(&rows::kind_prefix(&order.placement, ItemKind::Opening))?;
+                found.append(
+                    &mut self.stored(&rows::kind_prefix(&order.placement, ItemKind::Admission))?,
+                );
                 found
             }
         };
@@ -203,13 +205,6 @@ impl<R: Reader> Core<R> {
         }
         out
     }
-}
-
-/// The items of one kind at slot zero of a mailbox or mark.
-fn kind_prefix(placement: &[u8; 32], kind: ItemKind) -> Vec<u8> {
-    let mut prefix = rows::slot_prefix(placement, 0);
-    prefix.push(u8::try_from(kind.code()).unwrap_or(u8::MAX));
-    prefix
 }
 
 fn items_or_refusal(found: Result<(Vec<ItemBytes>, bool), Problem>) -> PeerReply {

@@ -39,7 +39,9 @@ pub fn check(bytes: &ItemBytes, trust: &TrustView) -> Result<CheckedItem, Proble
         ItemKind::Mark => {
             let m = parse::<MarkState>(body)?;
             let key = m.unverified().mark.key;
-            Item::Mark(m.verify(&key)?)
+            let m = m.verify(&key)?;
+            m.validate()?;
+            Item::Mark(m)
         }
         ItemKind::Entry => Item::Entry(check_entry(body, trust)?),
         ItemKind::Ticket => Item::Ticket(check_grant(body, trust)?),

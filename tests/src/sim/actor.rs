@@ -8,8 +8,8 @@ use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::{NodeId, RequestId, TokenHash};
 use lapwing_protocol::key::SigningKey;
 use lapwing_protocol::mailbox::{
-    BlobWrite, Deletion, Life, Mailbox, Mark, MarkState, MarkValue, OpenOrder, Payment, Place,
-    ReadProof, SlotClass, WriteAuth, Writers, write_message,
+    BlobWrite, Deletion, Life, Mailbox, Mark, MarkState, MarkValue, NO_BOOKING, OpenOrder, Payment,
+    Place, ReadProof, SlotClass, WriteAuth, Writers, write_message,
 };
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::Request;
@@ -133,13 +133,20 @@ impl OwnMailbox {
 }
 
 impl OwnMark {
-    /// Sets the mark.
+    /// Sets the mark, by no booking.
     #[must_use]
     pub fn set(&self, version: u64, value: MarkValue) -> Call {
+        self.set_by(version, value, NO_BOOKING)
+    }
+
+    /// Sets the mark in the name of a booking.
+    #[must_use]
+    pub fn set_by(&self, version: u64, value: MarkValue, by: [u8; 16]) -> Call {
         let state = MarkState {
             mark: self.mark.clone(),
             version,
             value,
+            by,
         };
         Call::new(CallKind::SetMark, sign(&state, &self.key))
     }

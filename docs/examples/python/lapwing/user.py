@@ -138,7 +138,7 @@ class User:
         states = decode(self.api.post("/v1/marks/read", CBOR, encode([ids])))[0]
         taken = set()
         for state in states:
-            _, (mark, _, value) = wire.look("mark-state", state)
+            _, (mark, _, value, _) = wire.look("mark-state", state)
             verify("mark-state", state, mark[0])
             if value == TAKEN:
                 taken.add(hash_of("lapwing/v1/mark", mark))

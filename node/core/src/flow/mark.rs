@@ -17,13 +17,16 @@ use crate::input::ClientTag;
 use crate::quorum::Quorum;
 use crate::store::Reader;
 
+/// What orders a state, and the state.
+type Best = ((u64, MarkValue, [u8; 16]), Vec<u8>);
+
 /// A read of marks under way.
 pub(crate) struct Marks {
     tag: ClientTag,
     outstanding: usize,
     asked: BTreeMap<NodeId, Vec<MailboxId>>,
     answers: BTreeMap<MailboxId, Quorum>,
-    best: BTreeMap<MailboxId, (u64, MarkValue, Vec<u8>)>,
+    best: BTreeMap<MailboxId, Best>,
 }
 
 impl<R: Reader> Core<R> {
@@ -91,11 +94,9 @@ impl<R: Reader> Core<R> {
                 let better = marks
                     .best
                     .get(&id)
-                    .is_none_or(|(v, w, _)| (*v, *w) < (state.version, state.value));
+                    .is_none_or(|(order, _)| *order < state.order());
                 if better {
-                    marks
-                        .best
-                        .insert(id, (state.version, state.value, item.body.to_vec()));
+                    marks.best.insert(id, (state.order(), item.body.to_vec()));
                 }
             }
         }
@@ -107,7 +108,7 @@ impl<R: Reader> Core<R> {
             let states = marks
                 .best
                 .into_values()
-                .filter_map(|(_, _, b)| Bytes::try_from(b).ok())
+                .filter_map(|(_, b)| Bytes::try_from(b).ok())
                 .collect();
             Ok(Answer::Marks(MarkStates {
                 states: list(states),

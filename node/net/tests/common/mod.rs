@@ -286,6 +286,7 @@ pub(crate) fn mark_item(number: u8, stamp: Hour, now: Time) -> (ItemBytes, [u8; 
         mark,
         version: 1,
         value: MarkValue::Open,
+        by: lapwing_protocol::mailbox::NO_BOOKING,
     };
     let body = lapwing_protocol::bounded::Bytes::try_from(sign(&state, &key)).unwrap();
     (

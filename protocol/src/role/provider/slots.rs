@@ -10,7 +10,9 @@ use crate::bounded::{List, Text};
 use crate::client::{Call, CallKind, Openings, check_opening};
 use crate::cose::sign;
 use crate::item::ItemKind;
-use crate::mailbox::{Life, MAX_OPEN, MarkState, MarkValue, OpenOrder, Payment, Place, Receipt};
+use crate::mailbox::{
+    Life, MAX_OPEN, MarkState, MarkValue, NO_BOOKING, OpenOrder, Payment, Place, Receipt,
+};
 use crate::problem::Problem;
 use crate::role::kept::Seed;
 use crate::role::talk::{check_receipt, mark, transient};
@@ -94,6 +96,7 @@ impl Provider {
             version: 0,
             want: MarkValue::Open,
             want_version: 1,
+            want_by: NO_BOOKING,
             used: SlotUse::Free,
         };
         self.state.slots.insert(id, slot);
@@ -110,7 +113,7 @@ impl Provider {
             return Err(SlotError::Booked);
         }
         slot.used = SlotUse::Removed;
-        slot.set(MarkValue::Taken);
+        slot.set(MarkValue::Taken, NO_BOOKING);
         Ok(())
     }
 
@@ -329,6 +332,7 @@ impl Provider {
                 mark: slot.mark.clone(),
                 version,
                 value,
+                by: NO_BOOKING,
             },
             &slot.key,
         ))
@@ -342,6 +346,7 @@ impl Slot {
                 mark: self.mark.clone(),
                 version: self.want_version,
                 value: self.want,
+                by: self.want_by,
             },
             &self.key,
         )

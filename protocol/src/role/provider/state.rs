@@ -147,15 +147,18 @@ wire_struct! {
         /// What the mark shall say, and in which version.
         pub(super) want: MarkValue,
         pub(super) want_version: u64,
+        /// The booking by which it shall be taken.
+        pub(super) want_by: [u8; 16],
         pub(super) used: SlotUse,
     }
 }
 
 impl Slot {
     /// Lets the mark say something else.
-    pub(super) fn set(&mut self, value: MarkValue) {
-        if self.want != value {
+    pub(super) fn set(&mut self, value: MarkValue, by: [u8; 16]) {
+        if (self.want, self.want_by) != (value, by) {
             self.want = value;
+            self.want_by = by;
             self.want_version = self.want_version.max(self.version).saturating_add(1);
         }
     }

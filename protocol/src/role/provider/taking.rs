@@ -8,7 +8,7 @@ use crate::client::{Call, CallKind, Locks, MarkOrder, Marks};
 use crate::codec::to_bytes;
 use crate::cose::parse;
 use crate::id::{NodeId, TicketId};
-use crate::mailbox::{MarkState, MarkValue};
+use crate::mailbox::{MarkState, MarkValue, NO_BOOKING, mark_by};
 use crate::problem::Problem;
 use crate::queue::{LockGrant, LockOrder, Release};
 use crate::role::talk::{signed, transient};
@@ -111,7 +111,7 @@ impl Provider {
         }
         taking.step = Step::Take;
         if let Some(slot) = self.state.slots.get_mut(&taking.slot) {
-            slot.set(MarkValue::Taken);
+            slot.set(MarkValue::Taken, mark_by(&taking.id));
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Provider {
         deal.booking = None;
         if let Some(s) = self.state.slots.get_mut(&slot) {
             s.used = SlotUse::Free;
-            s.set(MarkValue::Open);
+            s.set(MarkValue::Open, NO_BOOKING);
         }
         if let Some(entry) = self.state.book.get_mut(&id) {
             entry.state = BookState::Cancelled;
