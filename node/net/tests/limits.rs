@@ -112,8 +112,8 @@ async fn handshakes_are_bounded() {
         }
         assert_eq!(closed, 8);
         asks(&mut other, &mut node, 1).await;
-        let counters = node.handle.status().counters;
-        assert_eq!((counters.connections_shed, counters.faults), (8, 0));
+        let refused = node.status("eight refused", |s| s.counters.connections_shed == 8);
+        assert_eq!(refused.await.counters.faults, 0);
     })
     .await;
 }
@@ -189,10 +189,11 @@ async fn calls_beyond_the_rate_are_refused_as_busy_and_a_flood_is_a_fault() {
         // A little later it may call again.
         tokio::time::sleep(Duration::from_secs(1)).await;
         asks(&mut other, &mut node, 1000).await;
-        assert_eq!(
-            other.handle.status().calls["trust_ids"].refused,
-            busy as u64
-        );
+        other
+            .status("its refusals", |s| {
+                s.calls["trust_ids"].refused == busy as u64
+            })
+            .await;
 
         for tag in 2000..2300 {
             other.call(tag, to, PeerCall::TrustIds, 10_000);
