@@ -286,3 +286,11 @@ pub(super) fn open_copy(
     )
     .ok()
 }
+
+/// What the tests of dishonest mediators need.
+#[cfg(test)]
+impl Mediator {
+    pub(in crate::role) fn signing_key(&self) -> &SigningKey {
+        &self.state.keys.signing
+    }
+}

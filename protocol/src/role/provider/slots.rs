@@ -316,6 +316,10 @@ impl Provider {
 /// What another device of the practice could do, for tests.
 #[cfg(test)]
 impl Provider {
+    pub(in crate::role) fn signing_key(&self) -> crate::key::SigningKey {
+        (*self.state.signing).clone()
+    }
+
     pub(in crate::role) fn mark_of(&self, id: SlotId) -> Option<crate::mailbox::Mark> {
         self.state.slots.get(&id).map(|s| s.mark.clone())
     }

@@ -1,11 +1,16 @@
 //! The three roles against each other, and against what hostile nodes, providers and users send.
 
+mod applications;
 mod bookings;
 mod hand;
 mod inbox;
+mod keys;
+mod lapse;
 mod offers;
 mod paper;
 mod path;
+mod regions;
+mod reports;
 mod stored;
 mod world;
 

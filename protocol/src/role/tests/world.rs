@@ -212,3 +212,10 @@ impl World {
         self.users[user].status()
     }
 }
+
+impl World {
+    /// The provider's signing key.
+    pub(super) fn provider_key(&self) -> crate::key::SigningKey {
+        self.provider.signing_key()
+    }
+}
