@@ -7,7 +7,6 @@
 //! subscriptions are missing is connected anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_core::Input;
@@ -21,9 +20,7 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use crate::behaviour::LOOKUP;
-use crate::faults::PART;
-use crate::peer::{dialable, ip, kind, needs_resolving, node_id, peer_id, without_peer};
-use crate::status::{NetStatus, PeerStatus, Transport};
+use crate::peer::{dialable, ip, needs_resolving, node_id, peer_id};
 use crate::swarm::Net;
 
 /// An idle connection of this age that this node did not choose is closed when there are too many.
@@ -33,17 +30,20 @@ const SURPLUS: usize = 4;
 
 /// A connected node.
 pub(crate) struct Peer {
-    connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     /// Since when, for the operator.
-    since: Time,
+    pub(crate) since: Time,
     /// Since when gossip has not known all its subscriptions.
     silent: Instant,
 }
 
-struct Connection {
+/// One of its connections.
+pub(crate) struct Connection {
     at: Instant,
-    address: Multiaddr,
-    dialled: bool,
+    /// The other end.
+    pub(crate) address: Multiaddr,
+    /// Whether this node made it.
+    pub(crate) dialled: bool,
 }
 
 /// Connections of one peer that may stand: two nodes that dial each other at once have two.
@@ -318,26 +318,6 @@ impl Net {
         self.publish_status();
     }
 
-    /// Parts from peers that gossip no longer listens to because of what they sent. Their score alone
-    /// is not enough, for it falls under load as well: there must be faults, too.
-    fn part_from_unheard(&mut self, now: Instant) {
-        let gossip = &self.swarm.behaviour().gossip;
-        let unheard: Vec<NodeId> = self
-            .peers
-            .keys()
-            .filter(|node| {
-                let score = peer_id(node).and_then(|peer| gossip.peer_score(&peer));
-                self.faults.throttled(node, now) && score.is_some_and(|s| s <= -PART)
-            })
-            .copied()
-            .collect();
-        for node in unheard {
-            tracing::warn!(peer = %node, "gossip does not listen to this peer any more; disconnecting");
-            self.counters.parted += 1;
-            self.keep_away(node, now + self.tuning.pause);
-        }
-    }
-
     /// Connects anew to peers whose subscriptions were lost.
     fn heal(&mut self, now: Instant) {
         let subscribed: BTreeSet<NodeId> = self
@@ -399,47 +379,5 @@ impl Net {
         for node in idle {
             self.part(node);
         }
-    }
-
-    /// Tells the operator's side how things are.
-    pub(crate) fn publish_status(&mut self) {
-        self.changed = false;
-        let view = self.view.borrow().clone();
-        let now = Instant::now();
-        let gossip = &self.swarm.behaviour().gossip;
-        let score = |node| gossip.peer_score(&peer_id(node)?);
-        let peers = self.peers.iter().map(|(node, peer)| {
-            let first = peer.connections.values().next();
-            PeerStatus {
-                node: *node,
-                address: first
-                    .filter(|_| view.in_roster(node))
-                    .map(|c| c.address.clone()),
-                since: peer.since,
-                pending: self.outbound.to(node) + self.inbound.of(node),
-                transport: first
-                    .and_then(|c| kind(&without_peer(&c.address)))
-                    .unwrap_or(Transport::Tcp),
-                dialled: first.is_some_and(|c| c.dialled),
-                throttled: self.faults.throttled(node, now),
-                score: score(node).unwrap_or_default(),
-            }
-        });
-        // Every message is hashed, those that came again, too.
-        let hashed = self.channels.ids.load(Ordering::Relaxed);
-        self.counters.gossip_duplicates = hashed.saturating_sub(self.new_messages);
-        let status = NetStatus {
-            listening: self.listening.iter().cloned().collect(),
-            peers: peers.collect(),
-            banned: self.swarm.behaviour().gate.banned(),
-            calls_in: self.inbound.len(),
-            calls_out: self.outbound.len(),
-            throttled: self.faults.count_throttled(now),
-            counters: self.counters,
-            calls: self.calls.clone(),
-            tcp: self.channels.meters.tcp.read(),
-            quic: self.channels.meters.quic.read(),
-        };
-        self.channels.status.send_replace(status);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::StreamExt;
-use lapwing_core::{CallFailure, Input, Severity, Topic};
+use lapwing_core::{CallFailure, Input, Topic};
 use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::id::NodeId;
 use lapwing_protocol::peer::{Gossip, MAX_GOSSIP, PeerReply};
@@ -24,12 +24,12 @@ use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::config::{Limits, NetConfig, Tuning};
 use crate::connections::Peer;
 use crate::discovery::Discovery;
-use crate::faults::{Consequence, Faults};
+use crate::faults::Faults;
 use crate::gossip::{Heard, Pending, Topics};
 use crate::handle::{Clock, Command, Inputs};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
-use crate::peer::{kind, peer_id};
+use crate::peer::kind;
 use crate::rates::Rates;
 use crate::status::{CallCounters, Counters, NetStatus, Transport};
 use crate::transport::Meters;
@@ -277,48 +277,6 @@ impl Net {
             self.swarm.behaviour_mut().gossip.unsubscribe(&name);
         }
         self.subscribed = wanted;
-    }
-
-    /// Counts a peer's fault and draws the consequence.
-    pub(crate) fn fault(&mut self, node: NodeId, severity: Severity, what: &'static str) {
-        self.counters.faults += 1;
-        let now = Instant::now();
-        let consequence = self.faults.add(node, severity, now);
-        if severity == Severity::Minor && consequence == Consequence::Counted {
-            tracing::debug!(peer = %node, what, "fault of a peer");
-        } else {
-            tracing::warn!(peer = %node, what, ?severity, ?consequence, "fault of a peer");
-        }
-        match consequence {
-            Consequence::Banned => {
-                self.counters.bans += 1;
-                self.keep_away(node, now + self.tuning.ban);
-            }
-            Consequence::Parted => {
-                self.counters.parted += 1;
-                self.score(&node);
-                self.keep_away(node, now + self.tuning.pause);
-            }
-            Consequence::Counted | Consequence::Throttled => self.score(&node),
-        }
-    }
-
-    /// Disconnects a peer, and lets it in again when the time is over.
-    pub(crate) fn keep_away(&mut self, node: NodeId, until: Instant) {
-        self.swarm.behaviour_mut().gate.ban(node, until.into_std());
-        self.part(node);
-        self.give_up(&node);
-    }
-
-    /// Tells gossip what a peer's faults come to.
-    pub(crate) fn score(&mut self, node: &NodeId) {
-        if let Some(peer) = peer_id(node) {
-            let penalty = self.faults.penalty(node, Instant::now());
-            self.swarm
-                .behaviour_mut()
-                .gossip
-                .set_application_score(&peer, -penalty);
-        }
     }
 
     fn on_done(&mut self, done: Done) {
