@@ -123,7 +123,7 @@ pub(crate) enum LogLevel {
 }
 
 /// A configuration that can be used.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) federation: FederationFile,
     pub(crate) data_dir: PathBuf,
@@ -145,7 +145,7 @@ pub(crate) struct Config {
 }
 
 /// What a federation file says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FederationFile {
     pub(crate) federation: Federation,
     /// The roster, as signed, where the file names one.

@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin;
 mod commands;
 mod config;
+mod exit;
 mod keys;
 mod logging;
+mod metrics;
+mod reload;
 mod run;
 mod service;
 mod shell;
+mod status;
 
 /// A node of a Lapwing federation.
 #[derive(Parser)]
@@ -21,9 +26,11 @@ Examples:
   lapwing config check /var/lib/lapwing/lapwing.toml
   lapwing run --config /var/lib/lapwing/lapwing.toml
   lapwing status --config /var/lib/lapwing/lapwing.toml
+  lapwing reload --config /var/lib/lapwing/lapwing.toml
   lapwing federation --help
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node is not running or not ready.")]
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node is not running or not ready.
+Standard error has one line that says why. `--json` prints data for programs.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +44,8 @@ enum Command {
     Run(run::Run),
     /// Ask a running node how it is.
     Status(commands::status::Status),
+    /// Have a running node read its configuration anew.
+    Reload(commands::reload::Reload),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(commands::config::Config),
@@ -48,6 +57,8 @@ enum Command {
     Federation(commands::federation::FederationCommand),
     /// Publish a roster, a registration or another record of the chain of trust.
     Publish(commands::publish::Publish),
+    /// Print completions for a shell.
+    Completions(commands::completions::Completions),
 }
 
 fn main() -> ExitCode {
@@ -55,16 +66,18 @@ fn main() -> ExitCode {
         Command::Init(c) => c.run(),
         Command::Run(c) => c.run(),
         Command::Status(c) => return c.run(),
+        Command::Reload(c) => return c.run(),
         Command::Config(c) => c.run(),
         Command::Store(c) => c.run(),
         Command::Federation(c) => c.run(),
         Command::Publish(c) => return c.run(),
+        Command::Completions(c) => c.run::<Cli>(),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => exit::DONE,
         Err(error) => {
             eprintln!("lapwing: {error:#}");
-            ExitCode::FAILURE
+            exit::FAILED
         }
     }
 }

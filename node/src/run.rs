@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lapwing_api::{AdminAddress, AdminListener, ApiConfig, Rate, WatchHub};
+use lapwing_api::{AdminAddress, AdminListener, WatchHub};
 use lapwing_core::{Core, Input};
 use lapwing_net::{Command, NetConfig};
 use lapwing_protocol::trust::TrustView;
@@ -18,14 +18,19 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
 use crate::keys::NodeKeys;
-use crate::logging;
+use crate::logging::{self, Logging};
+use crate::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::service::Service;
 use crate::shell::{self, Outlets, Report, Shell, now};
+use crate::status::Watcher;
 
 /// Mailboxes that clients may wait for at once.
 const MAX_WATCHED: usize = 262_144;
 /// How often the report for the admin API is renewed.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How often the node looks at itself for what its operator should know.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Run the node until SIGINT or SIGTERM.
 #[derive(Args)]
@@ -38,12 +43,12 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let config = config::load(&self.config)?;
-        logging::start(config.log_format, config.log_level);
+        let logging = logging::start(config.log_format, config.log_level);
         let keys = NodeKeys::read(&config.key_file)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        let done = runtime.block_on(serve(config, keys));
+        let done = runtime.block_on(serve(self.config, config, keys, logging));
         runtime.shutdown_timeout(Duration::from_secs(2));
         done
     }
@@ -65,7 +70,14 @@ fn first_view(config: &Config) -> anyhow::Result<TrustView> {
     Ok(view)
 }
 
-async fn serve(config: Config, keys: NodeKeys) -> anyhow::Result<()> {
+async fn serve(
+    path: PathBuf,
+    config: Config,
+    keys: NodeKeys,
+    logging: Logging,
+) -> anyhow::Result<()> {
+    let started = now().time();
+
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
         format!(
             "{}: cannot be made; create it, or change `data_dir`",
@@ -104,15 +116,25 @@ async fn serve(config: Config, keys: NodeKeys) -> anyhow::Result<()> {
 
     let (report_to, report) = watch::channel(None);
     tokio::spawn(keep_report(shell.clone(), report_to));
+    let metrics = Metrics::new(&logging.counts);
+    let data_dir = config.data_dir.clone();
+    let (reloader, api_changes) = Reloader::new(path, config, logging, shell.clone());
     let service = Arc::new(Service {
         id: keys.node_id(),
+        started,
+        data_dir,
         signing: keys.signing().verifying_key(),
         shell: shell.clone(),
         store,
         committer: committer.clone(),
         net: net.clone(),
         report,
+        metrics,
+        watcher: Watcher::default(),
+        reloader,
     });
+    tokio::spawn(look(service.clone()));
+    tokio::spawn(reload_on_signal(service.clone())?);
     let (stop, stopping) = watch::channel(false);
     let closed = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|s| *s).await;
@@ -123,10 +145,10 @@ async fn serve(config: Config, keys: NodeKeys) -> anyhow::Result<()> {
         closed(stopping.clone()),
     ));
     let address = api.local_addr()?;
-    let api = tokio::spawn(lapwing_api::serve(
+    let api = tokio::spawn(lapwing_api::serve_changing(
         api,
         service,
-        api_config(&config),
+        api_changes,
         closed(stopping),
     ));
     info!(node = %keys.node_id(), api = %address, "running");
@@ -166,25 +188,6 @@ async fn bind_api(config: &Config) -> anyhow::Result<TcpListener> {
         };
         anyhow::anyhow!("{}: {what}", config.api_listen)
     })
-}
-
-fn api_config(config: &Config) -> ApiConfig {
-    let mut api = ApiConfig {
-        listen: config.api_listen,
-        trusted_proxies: config.trusted_proxies.clone(),
-        cors_origins: config.cors_origins.clone(),
-        ..ApiConfig::default()
-    };
-    if let Some(max) = config.max_connections {
-        api.max_connections = max;
-    }
-    if let Some(per_second) = config.rate_per_second {
-        api.rate = Some(Rate {
-            per_second,
-            burst: per_second.saturating_mul(10).max(4096),
-        });
-    }
-    api
 }
 
 fn start_committer(store: &Arc<SledStore>, shell: &Shell) -> anyhow::Result<Committer> {
@@ -237,6 +240,31 @@ async fn keep_report(shell: Shell, to: watch::Sender<Option<Arc<Report>>>) {
         }
         tokio::time::sleep(REPORT_EVERY).await;
     }
+}
+
+/// Tells the log what is newly wrong, steadily.
+async fn look(service: Arc<Service>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let service = service.clone();
+        // It asks the disk for its free space, which may take a while.
+        let _panicked = tokio::task::spawn_blocking(move || service.look()).await;
+    }
+}
+
+/// Reads the configuration anew whenever SIGHUP comes. The handler is in place when this returns:
+/// before that, the signal would end the process.
+fn reload_on_signal(service: Arc<Service>) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup =
+        signal(SignalKind::hangup()).context("the system takes no handler for SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            let service = service.clone();
+            // What came of it is in the log.
+            let _said =
+                tokio::task::spawn_blocking(move || service.reloader.reload().is_ok()).await;
+        }
+    })
 }
 
 async fn stop_signal() -> &'static str {

@@ -1,32 +1,72 @@
 //! The node behind the API.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use lapwing_api::{Node, NotReady, Watch};
+use lapwing_api::{Event, Node, NotReady, Watch};
 use lapwing_core::read_local;
+use lapwing_net::NetStatus;
 use lapwing_protocol::client::{Answer, CheckedCall};
-use lapwing_protocol::id::{MailboxId, NodeId, to_hex};
+use lapwing_protocol::id::{MailboxId, NodeId};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::{Mailbox, Page};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::Time;
 use lapwing_protocol::trust::TrustView;
 use lapwing_store::{Committer, SledStore};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::shell::{Report, Shell, now};
+use crate::status::{Source, Status, Watcher, collect};
 
 /// What the API sees of the node.
 pub(crate) struct Service {
     pub(crate) id: NodeId,
     pub(crate) signing: VerifyingKey,
+    pub(crate) started: Time,
+    pub(crate) data_dir: PathBuf,
     pub(crate) shell: Shell,
     pub(crate) store: Arc<SledStore>,
     pub(crate) committer: Arc<Committer>,
     pub(crate) net: Arc<lapwing_net::Handle>,
     /// The core's newest report.
     pub(crate) report: watch::Receiver<Option<Arc<Report>>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) watcher: Watcher,
+    pub(crate) reloader: Reloader,
+}
+
+impl Service {
+    /// How the node is.
+    pub(crate) fn account(&self) -> Status {
+        self.account_with(&self.net.status())
+    }
+
+    fn account_with(&self, net: &NetStatus) -> Status {
+        let report = self.report.borrow().clone();
+        collect(&Source {
+            id: self.id,
+            started: self.started,
+            now: self.now(),
+            ready: self.ready(),
+            failed: self.shell.failed(),
+            view: &self.view(),
+            net,
+            commits: self.committer.stats(),
+            store_bytes: self.store.size_on_disk().ok(),
+            data_dir: &self.data_dir,
+            report: report.as_deref(),
+            watcher: &self.watcher,
+        })
+    }
+
+    /// Looks for what is newly wrong, and tells the log.
+    pub(crate) fn look(&self) {
+        self.watcher.note(&self.account().findings);
+    }
 }
 
 impl Node for Service {
@@ -92,67 +132,22 @@ impl Node for Service {
     }
 
     fn status(&self) -> Value {
-        let ready = self.ready();
-        let view = self.view();
+        // Strings, numbers and lists alone: writing them does not fail.
+        serde_json::to_value(self.account()).unwrap_or_default()
+    }
+
+    fn metrics(&self) -> String {
         let net = self.net.status();
-        let peers: Vec<Value> = net
-            .peers
-            .iter()
-            .map(|p| {
-                json!({
-                    "node_id": p.node.to_hex(),
-                    "address": p.address.as_ref().map(ToString::to_string),
-                    "since": p.since.get(),
-                    "pending": p.pending,
-                })
-            })
-            .collect();
-        let trust: Vec<Value> = view
-            .ages(self.now())
-            .iter()
-            .map(|a| {
-                json!({
-                    "kind": format!("{:?}", a.kind),
-                    "mediator": a.mediator.map(|m| m.to_hex()),
-                    "issued": a.issued.get(),
-                    "expires": a.expires.get(),
-                    "half_life_passed": a.half,
-                    "expired": a.expired,
-                })
-            })
-            .collect();
-        let commits = self.committer.stats();
-        let mut status = json!({
-            "node_id": self.id.to_hex(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "ready": ready.is_ok(),
-            "why": ready.err().map(|e| e.to_string()),
-            "roster": view.roster().map(|r| r.sequence),
-            "listening": net.listening.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "peers": peers,
-            "trust": trust,
-            "store_bytes": self.store.size_on_disk().ok(),
-            "commits": { "durable": commits.commits, "groups": commits.groups, "pending_bytes": self.committer.pending_bytes() },
-        });
-        if let Some(report) = self.report.borrow().as_deref() {
-            let n = &report.numbers;
-            status["numbers"] = json!({
-                "items": n.items, "requests": n.requests, "flows": n.flows, "pending_commits": n.pending_commits,
-                "tokens": n.tokens, "written": n.written, "healed": n.healed, "peers": n.peers,
-            });
-            let digests: serde_json::Map<String, Value> = report
-                .digests
-                .iter()
-                .map(|(node, list)| {
-                    let rows: Vec<Value> = list
-                        .iter()
-                        .map(|d| json!([d.shard, d.count, to_hex(&d.xor)]))
-                        .collect();
-                    (node.to_hex(), Value::from(rows))
-                })
-                .collect();
-            status["digests"] = Value::from(digests);
-        }
-        status
+        let watched = self.shell.hub().len();
+        self.metrics.render(&self.account_with(&net), &net, watched)
+    }
+
+    fn reload(&self) -> Result<Value, String> {
+        let done = self.reloader.reload().map_err(|e| e.to_string())?;
+        Ok(serde_json::to_value(done).unwrap_or_default())
+    }
+
+    fn count(&self, event: Event) {
+        self.metrics.count(event);
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use lapwing_api::WatchHub;
 use lapwing_core::store::{Batch, CommitId};
-use lapwing_core::{Alarm, ClientTag, Core, Effect, Input, Numbers};
+use lapwing_core::{Alarm, ClientTag, Core, Effect, Input, Numbers, PeerNumbers, RegionNumbers};
 use lapwing_net::Command;
 use lapwing_protocol::client::{Answer, CheckedCall};
 use lapwing_protocol::id::NodeId;
@@ -51,6 +51,8 @@ enum Message {
 /// What the core says of itself, for the operator.
 pub(crate) struct Report {
     pub(crate) numbers: Numbers,
+    pub(crate) peers: Vec<PeerNumbers>,
+    pub(crate) regions: Vec<RegionNumbers>,
     pub(crate) digests: Vec<(NodeId, Vec<Digest>)>,
 }
 
@@ -117,6 +119,17 @@ impl Shell {
         let (reply, report) = oneshot::channel();
         self.messages.send(Message::Report(reply)).ok()?;
         report.await.ok()
+    }
+
+    /// Checks a record of the chain of trust that the operator gives, and tells the core. It may take
+    /// milliseconds.
+    pub(crate) fn check_record(&self, record: Vec<u8>) {
+        let first = self.view().check(&record, now().time());
+        self.tell(Input::Trust {
+            from: None,
+            first,
+            rest: Vec::new(),
+        });
     }
 
     /// The view that workers check against.
@@ -232,6 +245,8 @@ fn report(core: &Core<Arc<SledStore>>) -> Report {
         .unwrap_or_default();
     Report {
         numbers: core.numbers(),
+        peers: core.peer_numbers(),
+        regions: core.region_numbers(),
         digests: nodes
             .into_iter()
             .map(|n| (n, core.digests(&n, from)))

@@ -1,8 +1,10 @@
 //! The operator's commands beside `run`.
 
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod federation;
 pub(crate) mod init;
 pub(crate) mod publish;
+pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod store;

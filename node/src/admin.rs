@@ -1,0 +1,83 @@
+//! Asks the admin socket of a running node, for the commands that look after one.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most bytes of an answer.
+const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+/// How long the node may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("{socket}: this user may not use the node's admin socket: run this as the node's user (`sudo -u lapwing …`)", socket = socket.display())]
+    Forbidden { socket: PathBuf },
+    #[error("no node answers at {socket} ({source}): start it with `lapwing run`", socket = socket.display())]
+    Away { socket: PathBuf, source: io::Error },
+    #[error("the node does not answer ({0}): look at its log")]
+    Silent(#[source] io::Error),
+    #[error("the node's answer is cut short: is it of this version?")]
+    Cut,
+}
+
+/// An answer.
+pub(crate) struct Reply {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// Asks, and waits for the whole answer.
+pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<Reply, AskError> {
+    let mut stream = UnixStream::connect(socket).map_err(|source| {
+        let socket = socket.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => AskError::Forbidden { socket },
+            _ => AskError::Away { socket, source },
+        }
+    })?;
+    let exchange = || -> io::Result<String> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    parse(&{ exchange }().map_err(AskError::Silent)?).ok_or(AskError::Cut)
+}
+
+fn parse(answer: &str) -> Option<Reply> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head
+        .strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
+    Some(Reply {
+        status,
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let reply = parse("HTTP/1.0 409 Conflict\r\na: b\r\n\r\n{}").unwrap();
+        assert_eq!((reply.status, reply.body.as_str()), (409, "{}"));
+        for bad in ["", "HTTP/1.1 200 OK", "junk\r\n\r\n", "HTTP/1.1 x\r\n\r\n"] {
+            assert!(parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}
