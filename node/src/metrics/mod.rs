@@ -213,9 +213,9 @@ mod tests {
             "lapwing_http_refused_total{code=\"rate_limited\"} 1",
             "lapwing_http_request_seconds_bucket{le=\"0.005\",endpoint=\"/v1/tokens\"} 1",
             "lapwing_http_connections 1",
-            "lapwing_clock_offset_seconds -3",
-            "lapwing_ready 0",
-            "lapwing_build_info{version=\"1.2.3\"} 1",
+            "lapwing_clock_offset_seconds -3.0",
+            "lapwing_ready 0.0",
+            "lapwing_build_info{version=\"1.2.3\"} 1.0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
         }
