@@ -14,6 +14,7 @@ mod accept_mediator;
 mod check;
 mod lists;
 mod mediator;
+mod proof;
 mod rules;
 mod shards;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 pub use check::CheckedTrust;
 pub use mediator::MediatorTrust;
+pub use proof::Equivocation;
 pub use view::TrustView;
 
 use crate::id::{MediatorId, RecordId};

@@ -2,6 +2,7 @@
 
 mod mediators;
 mod orders;
+mod proofs;
 mod providers;
 mod rosters;
 
