@@ -353,6 +353,13 @@ fn raise(alarm: &Alarm) {
         Alarm::Equivocation { ours, theirs } => {
             error!(%ours, %theirs, "equivocation: two records with one sequence; both are kept as proof");
         }
+        Alarm::DoubleAdmission {
+            issuer,
+            first,
+            second,
+        } => {
+            error!(%issuer, %first, %second, "a node admitted one token twice; both admissions are kept as proof");
+        }
         Alarm::DamagedRow { space } => {
             warn!(space = %char::from(*space), "a stored row does not decode; it is left out");
         }

@@ -323,7 +323,18 @@ pub fn check_call(
             Ok(CheckedCall::Request(request))
         }
         CallKind::Open => check_open(body, trust, me, now).map(CheckedCall::Open),
-        CallKind::Write => put(ItemKind::Blob),
+        CallKind::Write => {
+            let CheckedCall::Put(item) = put(ItemKind::Blob)? else {
+                return Err(Problem::Malformed);
+            };
+            if let item::Item::Blob(blob) = item.item()
+                && let Some(ticket) = blob.ticket()
+            {
+                let grant = ticket.grant();
+                check_provider(&grant.certificate, &grant.region, trust, now)?;
+            }
+            Ok(CheckedCall::Put(item))
+        }
         CallKind::Delete => put(ItemKind::Deletion),
         CallKind::SetMark => put(ItemKind::Mark),
         CallKind::Release => {
@@ -497,6 +508,9 @@ pub fn check_lock(order: &LockOrder, trust: &TrustView, now: Time) -> Result<Che
     if accept.expires <= now {
         return Err(Problem::Expired);
     }
+    // The offer may be older than the last status, and the user looked at a status of their own: it is
+    // revocation alone that stops a booking here, not that nobody has said anything of late.
+    trust.provider_begun(&ticket.grant().certificate, now)?;
     Ok(CheckedLock { ticket, accept })
 }
 

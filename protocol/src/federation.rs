@@ -68,6 +68,9 @@ wire_struct! {
         pub mediator_signatures: u8,
         /// Into how many shards ids are cut for gossip and comparison; a power of two, 1 to 256.
         pub shards: u16,
+        /// How many priority tokens one node may issue, and so how many requests it may admit, a lottery
+        /// epoch; at least one.
+        pub tokens_per_epoch: u32,
     }
 }
 
@@ -88,6 +91,7 @@ impl Params {
             openings_per_day: 200_000,
             mediator_signatures: 1,
             shards: 16,
+            tokens_per_epoch: 200_000,
         }
     }
 
@@ -105,6 +109,7 @@ impl Params {
             && self.mediator_signatures >= 1
             && self.shards.is_power_of_two()
             && self.shards <= 256
+            && self.tokens_per_epoch >= 1
     }
 }
 

@@ -20,7 +20,9 @@ use crate::time::{Hour, Time};
 use crate::token::PriorityToken;
 use crate::{wire_code, wire_struct};
 
-pub use verify::{check, check_blob_write, check_grant, check_request, check_ticket, make};
+pub use verify::{
+    check, check_admission, check_blob_write, check_grant, check_request, check_ticket, make,
+};
 
 /// Most bytes of an item's body.
 pub const MAX_ITEM: usize = MAX_BLOB_WRITE;
@@ -51,6 +53,8 @@ wire_code! {
         10 => Release,
         /// A COSE [`Relist`], placed by its region.
         11 => Relist,
+        /// A COSE [`Admission`], placed by its token: where two admissions of one token meet.
+        12 => Witness,
     }
 }
 
@@ -213,6 +217,8 @@ pub enum Item {
     Release(Verified<Release>),
     /// A request is listed again; the core checks that its signer may.
     Relist(Verified<Relist>),
+    /// A token was admitted.
+    Witness(Verified<Admission>),
 }
 
 /// An item that was checked.
@@ -255,6 +261,7 @@ impl CheckedItem {
             Item::Lock(_) => ItemKind::Lock,
             Item::Release(_) => ItemKind::Release,
             Item::Relist(_) => ItemKind::Relist,
+            Item::Witness(_) => ItemKind::Witness,
         }
     }
     /// The id by which its holders are found.
@@ -271,6 +278,7 @@ impl CheckedItem {
             Item::Lock(l) => *l.region.as_bytes(),
             Item::Release(r) => *r.region.as_bytes(),
             Item::Relist(r) => *r.region.as_bytes(),
+            Item::Witness(a) => *a.token.as_bytes(),
         }
     }
     /// The item as it travels.
@@ -337,6 +345,11 @@ impl CheckedItem {
         let body = admission.bytes().clone();
         Self::new(Item::Admission(admission), &body, stamp)
     }
+    /// An admission, as what its token's holders keep.
+    pub fn witness(admission: Verified<Admission>, stamp: Hour) -> Self {
+        let body = admission.bytes().clone();
+        Self::new(Item::Witness(admission), &body, stamp)
+    }
     /// A queue entry.
     ///
     /// # Errors
@@ -373,7 +386,7 @@ impl CheckedItem {
     /// Where it is kept.
     pub fn key(&self) -> ItemKey {
         let (request, slot) = match &*self.item {
-            Item::Opening(_) | Item::Admission(_) | Item::Mark(_) => (None, 0),
+            Item::Opening(_) | Item::Admission(_) | Item::Mark(_) | Item::Witness(_) => (None, 0),
             Item::Blob(b) => (None, b.write.slot),
             Item::Deletion(d) => (None, d.slot),
             Item::Entry(e) => (Some(e.admission.request), 0),
@@ -406,6 +419,7 @@ impl CheckedItem {
             Item::Lock(l) => l.expires,
             Item::Release(r) => r.expires,
             Item::Relist(r) => r.expires,
+            Item::Witness(a) => a.expires,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::id::{FederationId, MailboxId, NodeId, RecordId, RequestId};
 use crate::item::{self, CheckedItem, CheckedRequest, ItemBytes, ItemKey, ItemKind};
 use crate::mailbox::{Ack, ReadProof, ack_message};
 use crate::problem::Problem;
-use crate::queue::{Challenge, ChallengeOrder, Claim, LockOrder, MAX_CLAIM};
+use crate::queue::{Admission, Challenge, ChallengeOrder, Claim, LockOrder, MAX_CLAIM};
 use crate::time::{Hour, Time};
 use crate::trust::{CheckedTrust, TrustView};
 use crate::{wire_enum, wire_struct};
@@ -40,8 +40,45 @@ wire_struct! {
         pub roster: u64,
         /// Its clock.
         pub time: Time,
+        /// The hash of the ids of the double admissions that it holds as proof, ascending.
+        pub proofs: [u8; 32],
+        /// The COSE [`Admission`] by the node addressed, of those it holds, with the highest serial: what
+        /// that node has signed, whatever its own store still says.
+        pub latest: Option<Bytes<640>>,
     }
 }
+
+/// A greeting whose admission, if there is one, carries a good signature.
+#[derive(Clone, Debug)]
+pub struct CheckedHello {
+    /// What was said.
+    pub hello: Hello,
+    /// The admission in it; none where it does not hold, for rosters may differ.
+    pub latest: Option<Verified<Admission>>,
+}
+
+impl CheckedHello {
+    /// Checks a greeting.
+    pub fn check(hello: Hello, trust: &TrustView) -> Self {
+        let latest = hello.latest.as_ref();
+        let latest = latest.and_then(|a| item::check_admission(a, trust).ok());
+        CheckedHello { hello, latest }
+    }
+}
+
+wire_struct! {
+    /// Two admissions of one token that say different things: proof that its issuer cheats.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DoubleAdmission {
+        /// The COSE [`Admission`] with the lower record id.
+        pub first: Bytes<640>,
+        /// The other.
+        pub second: Bytes<640>,
+    }
+}
+
+/// Most double admissions that a node keeps and tells, in all; of one issuer it keeps one.
+pub const MAX_PROOFS: usize = 512;
 
 wire_struct! {
     /// Passes a client's read on to another holder.
@@ -154,6 +191,8 @@ wire_enum! {
         13 => TrustIds,
         /// The trust records with these ids.
         14 => TrustRecords(List<RecordId, MAX_ITEMS>),
+        /// The double admissions that you hold.
+        15 => Proofs,
     }
 }
 
@@ -207,6 +246,8 @@ wire_enum! {
         14 => TrustRecords(List<Bytes<1_052_672>, MAX_ITEMS>),
         /// Refused.
         15 => Refused(Problem),
+        /// Double admissions.
+        16 => Proofs(List<DoubleAdmission, MAX_PROOFS>),
     }
 }
 
@@ -214,7 +255,7 @@ wire_enum! {
 #[derive(Clone, Debug)]
 pub enum CheckedPeerCall {
     /// Who are you?
-    Hello(Hello),
+    Hello(Box<CheckedHello>),
     /// Items, each checked or refused by itself.
     Push(Vec<Result<CheckedItem, Problem>>),
     /// Read a mailbox.
@@ -241,6 +282,8 @@ pub enum CheckedPeerCall {
     TrustIds,
     /// Trust records.
     TrustRecords(Vec<RecordId>),
+    /// Double admissions.
+    Proofs,
 }
 
 /// Checks a call that came from the node `from`.
@@ -254,7 +297,9 @@ pub fn check_peer_call(
     now: Time,
 ) -> Result<CheckedPeerCall, Problem> {
     Ok(match call {
-        PeerCall::Hello(hello) => CheckedPeerCall::Hello(hello),
+        PeerCall::Hello(hello) => {
+            CheckedPeerCall::Hello(Box::new(CheckedHello::check(hello, trust)))
+        }
         PeerCall::Push(items) => {
             CheckedPeerCall::Push(items.iter().map(|i| item::check(i, trust)).collect())
         }
@@ -275,6 +320,7 @@ pub fn check_peer_call(
         PeerCall::Items(ids) => CheckedPeerCall::Items(ids.to_vec()),
         PeerCall::TrustIds => CheckedPeerCall::TrustIds,
         PeerCall::TrustRecords(ids) => CheckedPeerCall::TrustRecords(ids.to_vec()),
+        PeerCall::Proofs => CheckedPeerCall::Proofs,
     })
 }
 
@@ -282,7 +328,7 @@ pub fn check_peer_call(
 #[derive(Clone, Debug)]
 pub enum CheckedReply {
     /// Who they are.
-    Hello(Hello),
+    Hello(Box<CheckedHello>),
     /// One a pushed item; acknowledgements carry a good signature of the peer.
     Push(Vec<Result<Ack, Problem>>),
     /// Items, those that failed their check left out and counted.
@@ -310,6 +356,65 @@ pub enum CheckedReply {
     TrustIds(Vec<RecordId>),
     /// Trust records, as bytes: they are checked one after the other, since each may need the one before.
     TrustRecords(Vec<Vec<u8>>),
+    /// Double admissions; those that prove nothing left out and counted.
+    Proofs {
+        /// What they prove.
+        proofs: Vec<CheckedDouble>,
+        /// How many prove nothing.
+        bad: usize,
+    },
+}
+
+/// Two admissions of one token by one issuer, with good signatures, that differ.
+#[derive(Clone, Debug)]
+pub struct CheckedDouble {
+    first: Verified<Admission>,
+    second: Verified<Admission>,
+}
+
+impl CheckedDouble {
+    /// Puts two admissions together.
+    ///
+    /// # Errors
+    /// [`Problem::NotFound`] where they prove nothing: of two tokens, or saying the same.
+    pub fn new(a: Verified<Admission>, b: Verified<Admission>) -> Result<Self, Problem> {
+        if a.issuer != b.issuer || a.token != b.token || a.payload_hash() == b.payload_hash() {
+            return Err(Problem::NotFound);
+        }
+        let (first, second) = if a.id() < b.id() { (a, b) } else { (b, a) };
+        Ok(CheckedDouble { first, second })
+    }
+
+    /// Checks what another node says is a proof.
+    ///
+    /// # Errors
+    /// As [`item::check_admission`] and [`CheckedDouble::new`].
+    pub fn check(proof: &DoubleAdmission, trust: &TrustView) -> Result<Self, Problem> {
+        Self::new(
+            item::check_admission(&proof.first, trust)?,
+            item::check_admission(&proof.second, trust)?,
+        )
+    }
+
+    /// Who cheated.
+    pub fn issuer(&self) -> NodeId {
+        self.first.issuer
+    }
+
+    /// The ids of the two admissions, ascending.
+    pub fn ids(&self) -> (RecordId, RecordId) {
+        (self.first.id(), self.second.id())
+    }
+
+    /// As it travels.
+    pub fn to_wire(&self) -> DoubleAdmission {
+        // A checked admission came in through the same bound, or was signed within it.
+        let bytes = |a: &Verified<Admission>| Bytes::try_from(a.bytes().to_vec());
+        DoubleAdmission {
+            first: bytes(&self.first).unwrap_or_default(),
+            second: bytes(&self.second).unwrap_or_default(),
+        }
+    }
 }
 
 /// Checks the reply of `from` to `call`.
@@ -326,7 +431,9 @@ pub fn check_reply(
 ) -> Result<CheckedReply, Problem> {
     Ok(match (call, reply) {
         (_, PeerReply::Refused(problem)) => return Err(problem),
-        (PeerCall::Hello(_), PeerReply::Hello(hello)) => CheckedReply::Hello(hello),
+        (PeerCall::Hello(_), PeerReply::Hello(hello)) => {
+            CheckedReply::Hello(Box::new(CheckedHello::check(hello, trust)))
+        }
         (PeerCall::Push(items), PeerReply::Push(results)) => {
             if items.len() != results.len() {
                 return Err(Problem::Malformed);
@@ -376,6 +483,16 @@ pub fn check_reply(
         (PeerCall::TrustIds, PeerReply::TrustIds(ids)) => CheckedReply::TrustIds(ids.to_vec()),
         (PeerCall::TrustRecords(_), PeerReply::TrustRecords(records)) => {
             CheckedReply::TrustRecords(records.iter().map(|r| r.to_vec()).collect())
+        }
+        (PeerCall::Proofs, PeerReply::Proofs(proofs)) => {
+            let good: Vec<_> = proofs
+                .iter()
+                .filter_map(|p| CheckedDouble::check(p, trust).ok())
+                .collect();
+            CheckedReply::Proofs {
+                bad: proofs.len() - good.len(),
+                proofs: good,
+            }
         }
         _ => return Err(Problem::Malformed),
     })

@@ -94,6 +94,8 @@ wire_code! {
         42 => OutOfBounds,
         /// Too many calls from this network in a short time.
         43 => RateLimited,
+        /// The provider has as many unspent tickets in the region as it may, or claims too often.
+        44 => TooManyClaims,
     }
 }
 
@@ -123,12 +125,13 @@ impl Problem {
                 | Self::IssuerAway
                 | Self::StatusExpired
                 | Self::RateLimited
+                | Self::TooManyClaims
         )
     }
 
     /// From the text code.
     pub fn from_text(text: &str) -> Option<Self> {
-        (1..=43)
+        (1..=44)
             .filter_map(Self::from_code)
             .find(|p| p.text() == text)
     }
@@ -297,6 +300,11 @@ impl Problem {
                 "rate_limited",
                 429,
                 "Too many calls from this network; try again later.",
+            ),
+            Self::TooManyClaims => (
+                "too_many_claims",
+                429,
+                "The provider has too many unspent tickets or claims too often; use them, or wait.",
             ),
         }
     }

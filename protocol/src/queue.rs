@@ -59,6 +59,10 @@ wire_struct! {
         pub serial: u64,
         /// When request and inbox expire.
         pub expires: Time,
+        /// The token's lottery epoch.
+        pub epoch: u32,
+        /// The token's serial in its epoch; below the federation's cap.
+        pub token_serial: u64,
     }
 }
 
@@ -170,6 +174,8 @@ wire_struct! {
         pub lapses: Time,
         /// When the request expires.
         pub expires: Time,
+        /// The provider's certificate, as the claim names it.
+        pub certificate: RecordId,
     }
 }
 

@@ -113,21 +113,29 @@ impl Record for PriorityToken {
 impl PriorityToken {
     /// The token's id: a hash of issuer, epoch and serial.
     pub fn token_id(&self) -> TokenId {
-        TokenId::from_bytes(hash(
-            "lapwing/v1/token",
-            &(self.issuer, self.epoch, self.serial),
-        ))
+        token_id(&self.issuer, self.epoch, self.serial)
     }
 
     /// When it can no longer be admitted and its request expires: the end of its epoch plus `life`,
     /// rounded up to a full day.
     pub fn expires(&self, epoch: Seconds, life: Seconds) -> Time {
-        epoch_start(self.epoch.saturating_add(1), epoch)
-            .plus(life)
-            .day()
-            .plus(1)
-            .start()
+        token_expires(self.epoch, epoch, life)
     }
+}
+
+/// When a token of an epoch can no longer be admitted, and its request expires: see
+/// [`PriorityToken::expires`].
+pub fn token_expires(of: u32, epoch: Seconds, life: Seconds) -> Time {
+    epoch_start(of.saturating_add(1), epoch)
+        .plus(life)
+        .day()
+        .plus(1)
+        .start()
+}
+
+/// The id of a token: a hash of issuer, epoch and serial.
+pub fn token_id(issuer: &NodeId, epoch: u32, serial: u64) -> TokenId {
+    TokenId::from_bytes(hash("lapwing/v1/token", &(*issuer, epoch, serial)))
 }
 
 /// The lottery epoch that a time lies in.

@@ -79,9 +79,12 @@ fn no_node_can_end_what_is_anothers_early() {
     let until = w.now().plus(Seconds::days(3));
     w.call(0, &ticket.offer(1, until)).unwrap();
     // Node 2 lies: an admission of the same inbox, and a grant for the same request, that end tomorrow.
-    let soon = w.now().plus(Seconds::DAY);
+    // Of a token of an epoch two weeks ago, by a serial that node 2 has not used.
+    let params = &w.fixture.params;
+    let epoch = lapwing_protocol::token::epoch_at(w.now(), params.epoch) - 15;
+    let soon = lapwing_protocol::token::token_expires(epoch, params.epoch, params.token_life);
     let signing = w.fixture.node(&w.id(2)).signing.clone();
-    let token = lapwing_protocol::id::TokenId::from_bytes(bytes32(&mut w.rng));
+    let token = lapwing_protocol::token::token_id(&w.id(2), epoch, 7);
     let request = lapwing_protocol::id::RequestId::from_bytes(bytes32(&mut w.rng));
     let admission = Admission {
         issuer: w.id(2),
@@ -91,6 +94,8 @@ fn no_node_can_end_what_is_anothers_early() {
         inbox: placed.inbox.id(),
         serial: 7,
         expires: soon,
+        epoch,
+        token_serial: 7,
     };
     let grant = TicketGrant {
         holder: w.id(2),

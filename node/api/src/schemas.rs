@@ -153,6 +153,10 @@ fn params() -> Value {
                 "shards",
                 number("Parts into which ids are divided for gossip."),
             ),
+            (
+                "tokens_per_epoch",
+                number("Tokens that one node may issue, and requests it may admit, a lottery epoch."),
+            ),
         ],
     )
 }

@@ -64,6 +64,7 @@ fn params(p: &Params) -> Value {
         "openings_per_day": p.openings_per_day,
         "mediator_signatures": p.mediator_signatures,
         "shards": p.shards,
+        "tokens_per_epoch": p.tokens_per_epoch,
     })
 }
 

@@ -85,6 +85,10 @@ impl<R: Reader> Core<R> {
             }
             Item::Admission(admission) => {
                 self.prove_continuity(admission)?;
+                if how == How::Fresh {
+                    self.may_admit(admission)?;
+                }
+                self.bear_witness(admission, &key.placement);
                 self.openers.remove(&key.placement);
                 self.write_group(item, &key, expires);
             }
@@ -116,11 +120,22 @@ impl<R: Reader> Core<R> {
             }
             Item::Entry(entry) => {
                 self.prove_continuity(entry.admission())?;
+                if how == How::Fresh {
+                    self.may_admit(entry.admission())?;
+                }
+                self.bear_witness(entry.admission(), &key.placement);
                 self.queue.insert_entry(
                     entry.admission().region,
                     entry.admission().request,
                     index_entry(entry),
                 );
+                self.write_group(item, &key, expires);
+            }
+            Item::Witness(admission) => {
+                self.prove_continuity(admission)?;
+                if self.take_witness(admission, &key)? == Accepted::Known {
+                    return Ok(Accepted::Known);
+                }
                 self.write_group(item, &key, expires);
             }
             Item::Ticket(grant) => {

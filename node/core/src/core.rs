@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use lapwing_protocol::id::{ClaimId, NodeId, RecordId, RequestId};
+use lapwing_protocol::id::{ClaimId, NodeId, RecordId, RegionId, RequestId};
 use lapwing_protocol::item::CheckedItem;
 use lapwing_protocol::peer::PeerReply;
 use lapwing_protocol::problem::Problem;
@@ -14,17 +14,21 @@ use lapwing_protocol::time::{Hour, Millis, Time};
 use lapwing_protocol::trust::TrustView;
 use rand_core::CryptoRng;
 
+use crate::continuity::Continuity;
 use crate::digest::Digests;
 use crate::effect::{Alarm, Effect, Severity};
 use crate::flow::{Fanout, Flow, FlowId, Then};
 use crate::identity::Identity;
 use crate::input::{CallTag, ClientTag, Input, PeerTag};
 use crate::lottery::Lottery;
+use crate::mailboxes::Held;
 use crate::numbers::Numbers;
 use crate::queue::{Limits, QueueIndex};
 use crate::quorum::Before;
+use crate::spread::Outbox;
 use crate::store::{Batch, CommitId, Entry, Overlay, ReadError, Reader};
 use crate::sync::PeerState;
+use crate::witness::Issuers;
 
 /// What happens once everything written so far is on disk.
 #[derive(Debug)]
@@ -55,15 +59,20 @@ pub struct Core<R> {
     pub(crate) digests: Digests,
     pub(crate) peers: BTreeMap<NodeId, PeerState>,
     pub(crate) lottery: Option<Lottery>,
+    pub(crate) continuity: Continuity,
+    pub(crate) issuers: Issuers,
+    pub(crate) outbox: Outbox,
     pub(crate) flows: BTreeMap<FlowId, Flow>,
     pub(crate) calls: BTreeMap<CallTag, Fanout>,
     /// Trust records on their way, by call.
     pub(crate) fetches: BTreeMap<CallTag, NodeId>,
     pub(crate) claims: BTreeMap<ClaimId, (Vec<RequestId>, Millis)>,
+    /// When each provider claimed lately in a region.
+    pub(crate) recent_claims: BTreeMap<(RegionId, RecordId), Vec<(Millis, ClaimId)>>,
     /// What opened the mailboxes written to lately: the requests of an inbox.
     pub(crate) openers: BTreeMap<[u8; 32], Vec<RequestId>>,
-    /// Rows in boxes that are open to all.
-    pub(crate) boxes: BTreeMap<[u8; 32], usize>,
+    /// What is in mailboxes that are open to all, or deleted from.
+    pub(crate) boxes: BTreeMap<[u8; 32], Held>,
     pub(crate) before: Option<Before>,
     /// Some peer had no trust record that this node lacks.
     pub(crate) compared: bool,
@@ -112,10 +121,14 @@ impl<R: Reader> Core<R> {
             digests: Digests::default(),
             peers: BTreeMap::new(),
             lottery: None,
+            continuity: Continuity::default(),
+            issuers: Issuers::default(),
+            outbox: Outbox::default(),
             flows: BTreeMap::new(),
             calls: BTreeMap::new(),
             fetches: BTreeMap::new(),
             claims: BTreeMap::new(),
+            recent_claims: BTreeMap::new(),
             openers: BTreeMap::new(),
             boxes: BTreeMap::new(),
             before: None,
@@ -138,6 +151,9 @@ impl<R: Reader> Core<R> {
         };
         core.load_trust()?;
         core.load_items()?;
+        let unread = |_| ReadError::Unavailable;
+        core.load_doubles().map_err(unread)?;
+        core.load_continuity().map_err(unread)?;
         core.out.push(Effect::View(Arc::new(core.view.clone())));
         core.close();
         let effects = std::mem::take(&mut core.out);

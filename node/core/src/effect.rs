@@ -41,6 +41,16 @@ pub enum Alarm {
         /// The other.
         theirs: RecordId,
     },
+    /// A node admitted one token twice; both admissions are kept as proof, and nothing more that it
+    /// admits is taken.
+    DoubleAdmission {
+        /// The node.
+        issuer: NodeId,
+        /// One admission.
+        first: RecordId,
+        /// The other.
+        second: RecordId,
+    },
     /// Stored bytes do not decode; the key's first byte says what they were.
     DamagedRow {
         /// The key space.
@@ -56,6 +66,7 @@ impl Alarm {
     pub fn kind(&self) -> &'static str {
         match self {
             Alarm::Equivocation { .. } => "equivocation",
+            Alarm::DoubleAdmission { .. } => "double_admission",
             Alarm::DamagedRow { .. } => "damaged_row",
             Alarm::LostContinuity => "lost_continuity",
         }

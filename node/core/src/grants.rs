@@ -4,7 +4,7 @@ use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::CheckedLock;
 use lapwing_protocol::cose::{Verified, parse, sign_verified};
 use lapwing_protocol::hash::hash;
-use lapwing_protocol::id::{RecordId, RegionId, RequestId};
+use lapwing_protocol::id::{ClaimId, RecordId, RegionId, RequestId};
 use lapwing_protocol::item::{CheckedItem, ItemBytes, ItemKind};
 use lapwing_protocol::peer::MAX_ITEMS;
 use lapwing_protocol::problem::Problem;
@@ -22,6 +22,13 @@ use crate::store::Reader;
 
 /// How long a challenge may be answered: this window and the one before, in seconds.
 const CHALLENGE_WINDOW: u64 = 120;
+/// Most tickets of one certificate in one region that are neither spent nor lapsed, as one holder counts
+/// them: some six claims of the usual size.
+const MAX_UNSPENT: usize = 128;
+/// Most claims of one certificate in one region within [`CLAIM_WINDOW_MS`].
+const MAX_CLAIMS: usize = 30;
+/// The time over which claims are counted, in milliseconds.
+const CLAIM_WINDOW_MS: u64 = 60_000;
 /// How long a claim's picks are remembered for a repeated call, in milliseconds.
 const CLAIM_MEMORY_MS: u64 = 600_000;
 
@@ -84,6 +91,7 @@ impl<R: Reader> Core<R> {
         if !self.serves(claim.region.as_bytes()) {
             return Err(Problem::NotHolder);
         }
+        self.knows_grants(claim.region.as_bytes())?;
         let window = now.get() / CHALLENGE_WINDOW;
         let right = |nonce: &[u8; 32]| {
             [window, window.saturating_sub(1)]
@@ -98,8 +106,12 @@ impl<R: Reader> Core<R> {
             return Err(Problem::ChallengeFailed);
         }
         let id = claim_id(claim.bytes());
+        self.may_claim(claim, id)?;
         // Each takes two places in the reply: its entry and the grant.
         let count = usize::from(claim.count).min(MAX_ITEMS / 2);
+        let unspent = self.queue.unspent(&claim.region, &claim.certificate, now);
+        let mut left = MAX_UNSPENT.saturating_sub(unspent);
+        let mut refused = 0;
         let (asked, picking) = match (requests.is_empty(), self.claims.get(&id)) {
             (false, _) => (requests.into_iter().take(count).collect(), false),
             (true, Some((before, _))) => (before.clone(), true),
@@ -120,7 +132,12 @@ impl<R: Reader> Core<R> {
             let item = match self.queue.may_grant(&claim.region, &request, &ticket, now) {
                 Err(_) => continue,
                 Ok(Decision::Already) => self.own_ticket(&claim.region, &request, &ticket)?,
+                Ok(Decision::Granted) if left == 0 => {
+                    refused += 1;
+                    continue;
+                }
                 Ok(Decision::Granted) => {
+                    left -= 1;
                     let grant = TicketGrant {
                         holder: me,
                         region: claim.region,
@@ -130,11 +147,12 @@ impl<R: Reader> Core<R> {
                         inbox: entry.inbox,
                         lapses: now.plus(params.ticket_life),
                         expires: entry.expires,
+                        certificate: claim.certificate,
                     };
                     let item =
                         CheckedItem::ticket(sign_verified(&grant, self.me.signing()), self.hour());
                     self.accept(&item, How::Fresh)?;
-                    self.numbers.tickets += 1;
+                    self.granted(&item);
                     Some(item.to_wire())
                 }
             };
@@ -149,12 +167,41 @@ impl<R: Reader> Core<R> {
                 granted.push(request);
             }
         }
+        if out.is_empty() && refused > 0 {
+            return Err(Problem::TooManyClaims);
+        }
         self.numbers.claims += u64::from(!granted.is_empty());
         if picking {
             self.claims
                 .insert(id, (granted, self.now.plus_millis(CLAIM_MEMORY_MS)));
         }
         Ok(out)
+    }
+
+    /// Whether a provider may claim once more just now; one claim counts once, however often it comes.
+    fn may_claim(&mut self, claim: &Verified<Claim>, id: ClaimId) -> Result<(), Problem> {
+        let now = self.now;
+        let of = (claim.region, claim.certificate);
+        let recent = self.recent_claims.entry(of).or_default();
+        recent.retain(|(at, _)| now < at.plus_millis(CLAIM_WINDOW_MS));
+        if recent.iter().any(|(_, known)| *known == id) {
+            return Ok(());
+        }
+        if recent.len() >= MAX_CLAIMS {
+            return Err(Problem::TooManyClaims);
+        }
+        recent.push((now, id));
+        Ok(())
+    }
+
+    /// Forgets claims that no longer count.
+    pub(crate) fn expire_claims(&mut self) {
+        let now = self.now;
+        self.claims.retain(|_, (_, until)| *until > now);
+        self.recent_claims.retain(|_, recent| {
+            recent.retain(|(at, _)| now < at.plus_millis(CLAIM_WINDOW_MS));
+            !recent.is_empty()
+        });
     }
 
     /// This node's own grant of a ticket, as stored.
@@ -185,6 +232,7 @@ impl<R: Reader> Core<R> {
         if !self.serves(region.as_bytes()) {
             return Err(Problem::NotHolder);
         }
+        self.knows_grants(region.as_bytes())?;
         // What the order brings as proof is kept like what other holders bring.
         for grant in ticket.grants() {
             let item = CheckedItem::ticket(grant.clone(), self.hour());
@@ -224,7 +272,7 @@ impl<R: Reader> Core<R> {
         };
         let item = CheckedItem::lock(sign_verified(&grant, self.me.signing()), self.hour());
         self.accept(&item, How::Fresh)?;
-        self.numbers.locks += 1;
+        self.granted(&item);
         Ok(item.to_wire())
     }
 }

@@ -22,9 +22,11 @@ pub mod queue;
 mod quorum;
 mod rows;
 mod serve;
+mod spread;
 pub mod store;
 mod sync;
 mod trust;
+mod witness;
 
 pub use crate::core::Core;
 pub use crate::effect::{Alarm, Effect, Severity, Topic};

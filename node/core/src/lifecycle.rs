@@ -2,11 +2,13 @@
 
 use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::Answer;
+use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::parse;
 use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::NodeId;
-use lapwing_protocol::item::{self, CheckedItem, Item, ItemBytes};
+use lapwing_protocol::item::{self, CheckedItem, Item, ItemBytes, ItemKind, MAX_ITEM};
 use lapwing_protocol::problem::Problem;
+use lapwing_protocol::queue::{Admission, QueueEntry};
 use lapwing_protocol::time::{Hour, Time};
 use lapwing_protocol::token::{PriorityToken, TokenOrder, epoch_at};
 use rand_core::CryptoRng;
@@ -18,6 +20,7 @@ use crate::input::ClientTag;
 use crate::lottery::Lottery;
 use crate::rows::{self, Counter};
 use crate::store::{ReadError, Reader, prefix_end};
+use crate::witness::Issuers;
 
 /// Rows read at a time at start.
 const CHUNK: usize = 1_000;
@@ -78,13 +81,32 @@ impl<R: Reader> Core<R> {
                 return core.alarm(Alarm::DamagedRow { space: rows::ITEM });
             };
             core.count(&key, head);
+            core.note_issuer(key.kind, body);
             if key.request.is_some() {
                 core.index_row(head.stamp, key.kind, body);
             }
         })
     }
 
-    fn index_row(&mut self, stamp: Hour, kind: item::ItemKind, body: &[u8]) {
+    /// What others admitted is told to them when they ask.
+    fn note_issuer(&mut self, kind: ItemKind, body: &[u8]) {
+        let note = |issuers: &mut Issuers, body: &[u8]| {
+            if let Ok(a) = parse::<Admission>(body) {
+                issuers.note(a.unverified(), body);
+            }
+        };
+        match kind {
+            ItemKind::Admission | ItemKind::Witness => note(&mut self.issuers, body),
+            ItemKind::Entry => {
+                if let Ok(entry) = from_bytes::<QueueEntry>(body, MAX_ITEM) {
+                    note(&mut self.issuers, &entry.admission);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn index_row(&mut self, stamp: Hour, kind: ItemKind, body: &[u8]) {
         let Ok(body) = Bytes::try_from(body.to_vec()) else {
             return;
         };
@@ -142,9 +164,10 @@ impl<R: Reader> Core<R> {
 
     /// Time passed.
     pub(crate) fn tick(&mut self, rng: &mut dyn CryptoRng) {
-        let now = self.now;
         self.keep_records();
-        self.claims.retain(|_, (_, until)| *until > now);
+        self.expire_claims();
+        self.end_refilling();
+        self.send_spread(rng);
         self.sync_peers(rng);
         if self.now >= self.next_expiry {
             match self.expire() {
@@ -289,8 +312,9 @@ impl<R: Reader> Core<R> {
         order: &TokenOrder,
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<u8>, Problem> {
-        let length = self.view.params().ok_or(Problem::NotReady)?.epoch;
-        let epoch = epoch_at(self.time(), length);
+        let params = self.view.params().ok_or(Problem::NotReady)?;
+        let cap = u64::from(params.tokens_per_epoch);
+        let epoch = epoch_at(self.time(), params.epoch);
         if u64::from(epoch) < self.counter(Counter::OpenEpoch)? {
             return Err(Problem::EpochClosed);
         }
@@ -305,6 +329,7 @@ impl<R: Reader> Core<R> {
                 Err(Problem::TokenUsed)
             };
         }
+        self.proven()?;
         let mut lottery = match self.lottery.take() {
             Some(lottery) if lottery.epoch() == epoch => lottery,
             _ => match self.get(&rows::lottery_key(epoch))? {
@@ -316,6 +341,10 @@ impl<R: Reader> Core<R> {
                 }
             },
         };
+        if lottery.next_serial() >= cap {
+            self.lottery = Some(lottery);
+            return Err(Problem::CapReached);
+        }
         let issued = lottery.issue(order, self.me.id(), self.me.signing());
         let row = lottery.row();
         self.lottery = Some(lottery);

@@ -12,8 +12,11 @@ use crate::core::Core;
 use crate::rows;
 use crate::store::{Entry, Reader, prefix_end};
 
-/// Most items that anybody may have written to one box that is open to all.
+/// Most blobs that anybody may have written to one box that is open to all; and most deletions of a
+/// mailbox with which one more of a slot that has no blob here is taken.
 const BOX_LIMIT: usize = 4096;
+/// Most rows of a mailbox that are counted; beyond it the count is what was found by then.
+const BOX_ROWS: usize = 65_536;
 /// Openings remembered, so that a write does not look its mailbox up on disk each time.
 const OPENERS: usize = 65_536;
 /// Rows read at a time while counting them.
@@ -22,6 +25,15 @@ const BOX_CHUNK: usize = 256;
 const OPENINGS: usize = 16;
 /// Most items of one slot that are looked at: one, but for writes that raced.
 const MAX_CONFLICTS: usize = 16;
+
+/// What is counted of a mailbox.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    /// Blobs that are not deleted.
+    blobs: usize,
+    /// Deletions.
+    deletions: usize,
+}
 
 impl<R: Reader> Core<R> {
     /// Whether something was opened under an id here.
@@ -83,6 +95,11 @@ impl<R: Reader> Core<R> {
         }
         // What was written before may be asked for again also when its ticket has lapsed.
         if let Some(ticket) = blob.ticket() {
+            if how == How::Fresh {
+                // A ticket outlives the certificate that it was claimed with.
+                self.view
+                    .provider(&ticket.grant().certificate, self.time())?;
+            }
             let alive = |g: &&Verified<TicketGrant>| g.lapses > self.time();
             let alive = ticket.grants().iter().filter(alive).count();
             if how == How::Fresh && alive < self.view.write_quorum() {
@@ -90,11 +107,12 @@ impl<R: Reader> Core<R> {
             }
         }
         if matches!(blob.write().mailbox.writers, Writers::Work(_)) {
-            let count = self.box_count(&key.placement)?;
-            if how == How::Fresh && count >= BOX_LIMIT {
+            let mut held = self.box_held(&key.placement)?;
+            if how == How::Fresh && held.blobs >= BOX_LIMIT {
                 return Err(Problem::CapReached);
             }
-            self.boxes.insert(key.placement, count + 1);
+            held.blobs += 1;
+            self.boxes.insert(key.placement, held);
         }
         Ok(Accepted::New)
     }
@@ -127,52 +145,68 @@ impl<R: Reader> Core<R> {
         Ok(requests)
     }
 
-    /// A reader deletes what it read; where slots are free numbers, it could else fill the disk.
-    /// Once a slot: more signatures of one deletion are more rows.
+    /// A reader deletes what it read, and can always: each blob goes for its deletion, which is smaller.
+    /// Slots that have no blob here it deletes only while there are few deletions: where slots are free
+    /// numbers, it could else fill the disk. Once a slot: more signatures of one deletion are more rows.
     pub(crate) fn may_delete(&mut self, key: &ItemKey) -> Result<(), Problem> {
-        let mut deletions = rows::slot_prefix(&key.placement, key.slot);
-        deletions.push(u8::try_from(ItemKind::Deletion.code()).unwrap_or(0));
-        if !self
-            .scan(&deletions, &prefix_end(&deletions), 1)?
-            .is_empty()
-        {
+        let kind_here = |core: &Self, kind: ItemKind| -> Result<bool, Problem> {
+            let mut prefix = rows::slot_prefix(&key.placement, key.slot);
+            prefix.push(u8::try_from(kind.code()).unwrap_or(0));
+            Ok(!core.scan(&prefix, &prefix_end(&prefix), 1)?.is_empty())
+        };
+        if kind_here(self, ItemKind::Deletion)? {
             // By other bytes: the same ones were known before it came here.
             return Err(Problem::Deleted);
         }
-        if self.box_count(&key.placement)? < BOX_LIMIT {
-            Ok(())
-        } else {
-            Err(Problem::CapReached)
+        if kind_here(self, ItemKind::Blob)? {
+            return Ok(());
         }
+        if self.box_held(&key.placement)?.deletions >= BOX_LIMIT {
+            return Err(Problem::CapReached);
+        }
+        Ok(())
     }
 
-    /// How many rows a mailbox has; counted once where it is open to all, then kept.
-    fn box_count(&mut self, placement: &[u8; 32]) -> Result<usize, Problem> {
-        if let Some(count) = self.boxes.get(placement) {
-            return Ok(*count);
+    /// What a mailbox has; counted once, then kept.
+    fn box_held(&mut self, placement: &[u8; 32]) -> Result<Held, Problem> {
+        if let Some(held) = self.boxes.get(placement) {
+            return Ok(*held);
         }
         let group = rows::mailbox_group(placement);
         let end = prefix_end(&group);
-        let (mut from, mut count) = (group, 0);
+        let (mut from, mut held, mut seen) = (group, Held::default(), 0);
         loop {
             let found = self.scan(&from, &end, BOX_CHUNK)?;
-            count += found.len();
+            for key in found.iter().filter_map(|(k, _)| rows::parse_item_key(k)) {
+                match key.kind {
+                    ItemKind::Blob => held.blobs += 1,
+                    ItemKind::Deletion => held.deletions += 1,
+                    _ => {}
+                }
+            }
+            seen += found.len();
             match found.last() {
-                Some((k, _)) if found.len() == BOX_CHUNK && count < BOX_LIMIT => {
+                Some((k, _)) if found.len() == BOX_CHUNK && seen < BOX_ROWS => {
                     from.clone_from(k);
                     from.push(0);
                 }
-                _ => return Ok(count),
+                _ => break,
             }
         }
+        if self.boxes.len() >= OPENERS {
+            self.boxes.clear();
+        }
+        self.boxes.insert(*placement, held);
+        Ok(held)
     }
 
     pub(crate) fn delete_blobs(&mut self, placement: &[u8; 32], slot: u32) -> Result<(), Problem> {
         let mut prefix = rows::slot_prefix(placement, slot);
         prefix.push(u8::try_from(ItemKind::Blob.code()).unwrap_or(0));
         let removed = self.remove_rows(&prefix, usize::MAX)?;
-        if let Some(count) = self.boxes.get_mut(placement) {
-            *count = count.saturating_sub(removed);
+        if let Some(held) = self.boxes.get_mut(placement) {
+            held.blobs = held.blobs.saturating_sub(removed);
+            held.deletions += 1;
         }
         Ok(())
     }

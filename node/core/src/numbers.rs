@@ -176,6 +176,7 @@ impl Flow {
             Flow::Claim(_) => "claim",
             Flow::Lock(_) => "lock",
             Flow::Sync(_) => "sync",
+            Flow::Spread(_) => "spread",
         }
     }
 }

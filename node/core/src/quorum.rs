@@ -107,7 +107,7 @@ impl<R: Reader> Core<R> {
         first || rosters.next().is_some() || self.compared
     }
 
-    fn handing_over(&self) -> Option<&Placement> {
+    pub(crate) fn handing_over(&self) -> Option<&Placement> {
         self.before
             .as_ref()
             .filter(|b| self.now < b.until)

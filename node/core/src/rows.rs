@@ -6,6 +6,7 @@
 //! | `e` | expiry hour, then the group that expires | version |
 //! | `t` | record id | version, trust record |
 //! | `x` | record id | version, a record that proves equivocation |
+//! | `y` | issuer | version, two admissions of one token |
 //! | `l` | lottery epoch | version, locked secret |
 //! | `s` | lottery epoch, H | version, COSE token |
 //! | `a` | token id | version, COSE admission by this node |
@@ -24,6 +25,7 @@ pub(crate) const ITEM: u8 = b'd';
 pub(crate) const EXPIRY: u8 = b'e';
 pub(crate) const TRUST: u8 = b't';
 pub(crate) const PROOF: u8 = b'x';
+pub(crate) const DOUBLE: u8 = b'y';
 pub(crate) const LOTTERY: u8 = b'l';
 pub(crate) const TOKEN: u8 = b's';
 pub(crate) const ADMITTED: u8 = b'a';
@@ -38,6 +40,8 @@ pub(crate) enum Counter {
     OpeningDay,
     /// The next serial of an opening of that day.
     Openings,
+    /// Nonzero once this store lacks nothing that its node granted.
+    Whole,
     /// The first lottery epoch in which this node may issue and admit: those before are closed.
     OpenEpoch,
 }
@@ -196,6 +200,10 @@ pub(crate) fn proof_key(id: &RecordId) -> Vec<u8> {
     key(PROOF, &[id.as_bytes()])
 }
 
+pub(crate) fn double_key(issuer: &lapwing_protocol::id::NodeId) -> Vec<u8> {
+    key(DOUBLE, &[issuer.as_bytes()])
+}
+
 pub(crate) fn lottery_key(epoch: u32) -> Vec<u8> {
     key(LOTTERY, &[&epoch.to_be_bytes()])
 }
@@ -217,6 +225,7 @@ pub(crate) fn counter_key(counter: Counter) -> Vec<u8> {
         Counter::Admissions => b"admissions",
         Counter::OpeningDay => b"opening-day",
         Counter::Openings => b"openings",
+        Counter::Whole => b"whole",
         Counter::OpenEpoch => b"open-epoch",
     };
     key(COUNTER, &[name])

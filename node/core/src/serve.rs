@@ -4,7 +4,9 @@ use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::id::{NodeId, RecordId};
 use lapwing_protocol::item::{CheckedItem, ItemBytes, ItemKey, ItemKind};
 use lapwing_protocol::mailbox::{Ack, ack_message};
-use lapwing_protocol::peer::{CheckedPeerCall, Hello, OpenedOrder, PeerReply, PushResult};
+use lapwing_protocol::peer::{
+    CheckedHello, CheckedPeerCall, Hello, OpenedOrder, PeerReply, PushResult,
+};
 use lapwing_protocol::problem::Problem;
 use rand_core::CryptoRng;
 
@@ -77,6 +79,7 @@ impl<R: Reader> Core<R> {
                 Err(problem) => PeerReply::Refused(problem),
             },
             CheckedPeerCall::Items(keys) => items_or_refusal(self.items_for(&from, &keys)),
+            CheckedPeerCall::Proofs => PeerReply::Proofs(list(self.double_admissions())),
             CheckedPeerCall::TrustIds => PeerReply::TrustIds(list(
                 self.view.records().into_iter().map(|(id, _)| id).collect(),
             )),
@@ -87,20 +90,28 @@ impl<R: Reader> Core<R> {
         self.reply(to, reply);
     }
 
-    fn hello(&mut self, from: NodeId, hello: &Hello) -> PeerReply {
-        if hello.federation != self.view.federation_id() {
+    fn hello(&mut self, from: NodeId, hello: &CheckedHello) -> PeerReply {
+        if hello.hello.federation != self.view.federation_id() {
             self.fault(from, Severity::Major, "a node of another federation");
             return PeerReply::Refused(Problem::WrongFederation);
         }
-        PeerReply::Hello(self.own_hello())
+        if let Err(problem) = self.greeted(from, hello.latest.as_ref()) {
+            return PeerReply::Refused(problem);
+        }
+        PeerReply::Hello(self.own_hello(&from))
     }
 
-    /// What this node says of itself.
-    pub(crate) fn own_hello(&self) -> Hello {
+    /// What this node says of itself to another.
+    pub(crate) fn own_hello(&self, to: &NodeId) -> Hello {
         Hello {
             federation: self.view.federation_id(),
             roster: self.view.roster().map_or(0, |r| r.sequence),
             time: self.time(),
+            proofs: self.issuers.digest(),
+            latest: self
+                .issuers
+                .latest(to)
+                .and_then(|a| Bytes::try_from(a.to_vec()).ok()),
         }
     }
 

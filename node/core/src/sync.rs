@@ -39,12 +39,16 @@ pub(crate) struct PeerState {
     pub(crate) compared: Option<Millis>,
     /// What was found missing and has not come yet.
     pub(crate) missing: u64,
+    /// By which roster everything was compared to the end since the start.
+    pub(crate) whole: Option<u64>,
 }
 
 /// A comparison with one peer.
 pub(crate) struct Sync {
     peer: NodeId,
     from: Hour,
+    /// The roster's sequence when it began: another one may place more on both.
+    roster: Option<u64>,
     step: Step,
     /// Shards still to be listed, and how many items the peer says are in each.
     shards: Vec<(u16, u64)>,
@@ -65,6 +69,7 @@ struct Listing {
 
 enum Step {
     Hello,
+    Proofs,
     Trust,
     TrustRecords,
     Digests,
@@ -106,19 +111,21 @@ impl<R: Reader> Core<R> {
             let flow = Sync {
                 peer,
                 from,
+                roster: self.view.roster().map(|r| r.sequence),
                 step: Step::Hello,
                 shards: Vec::new(),
                 listing: None,
                 missing: Vec::new(),
             };
             let id = self.start(Flow::Sync(flow));
-            let hello = self.own_hello();
+            let hello = self.own_hello(&peer);
             self.ask(
                 id,
                 0,
                 peer,
                 || PeerCall::Hello(hello.clone()),
-                || CheckedPeerCall::Hello(hello.clone()),
+                // Never this node itself: peers are others.
+                || CheckedPeerCall::TrustIds,
                 rng,
             );
         }
@@ -136,15 +143,30 @@ impl<R: Reader> Core<R> {
         };
         match (&flow.step, reply) {
             (Step::Hello, CheckedReply::Hello(hello)) => {
-                if hello.federation != self.view.federation_id() {
+                if hello.hello.federation != self.view.federation_id() {
                     self.fault(flow.peer, Severity::Major, "a node of another federation");
                     return self.end_sync(&flow);
                 }
-                let offset = i64::try_from(hello.time.get()).unwrap_or(0)
+                let offset = i64::try_from(hello.hello.time.get()).unwrap_or(0)
                     - i64::try_from(self.time().get()).unwrap_or(0);
                 if let Some(peer) = self.peers.get_mut(&flow.peer) {
                     peer.clock_offset = Some(offset);
                 }
+                // Where the store cannot be read now, the next greeting says it again.
+                let _ = self.greeted(flow.peer, hello.latest.as_ref());
+                if hello.hello.proofs == self.issuers.digest() {
+                    flow.step = Step::Trust;
+                    self.ask_peer(id, &flow, PeerCall::TrustIds, rng);
+                } else {
+                    flow.step = Step::Proofs;
+                    self.ask_peer(id, &flow, PeerCall::Proofs, rng);
+                }
+            }
+            (Step::Proofs, CheckedReply::Proofs { proofs, bad }) => {
+                if bad > 0 {
+                    self.fault(flow.peer, Severity::Minor, "a proof that proves nothing");
+                }
+                proofs.into_iter().for_each(|p| self.convict(p));
                 flow.step = Step::Trust;
                 self.ask_peer(id, &flow, PeerCall::TrustIds, rng);
             }
@@ -216,6 +238,7 @@ impl<R: Reader> Core<R> {
                 let Some((shard, count)) = flow.shards.pop() else {
                     if let Some(peer) = self.peers.get_mut(&flow.peer) {
                         peer.compared = Some(self.now);
+                        peer.whole = flow.roster;
                         peer.missing = 0;
                     }
                     return self.end_sync(&flow);

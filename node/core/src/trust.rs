@@ -98,6 +98,12 @@ impl<R: Reader> Core<R> {
     fn roster_changed(&mut self) {
         self.queue.set_limits(limits(&self.view));
         self.note_rosters();
+        self.count_greetings();
+        if self.load_doubles().is_err() {
+            self.alarm(Alarm::DamagedRow {
+                space: rows::DOUBLE,
+            });
+        }
         if let Err(problem) = self.recount() {
             debug_assert!(problem == Problem::Internal);
             self.alarm(Alarm::DamagedRow { space: rows::ITEM });

@@ -9,6 +9,7 @@ use super::{
 use crate::bounded::Bytes;
 use crate::codec::from_bytes;
 use crate::cose::{Record, Verified, parse};
+use crate::federation::Params;
 use crate::hash::work_bits;
 use crate::id::{MailboxId, NodeId, RegionId};
 use crate::mailbox::{
@@ -18,7 +19,7 @@ use crate::mailbox::{
 use crate::problem::Problem;
 use crate::queue::{Admission, LockGrant, QueueEntry, Release, Relist, Request, TicketGrant};
 use crate::time::Hour;
-use crate::token::PriorityToken;
+use crate::token::{PriorityToken, token_id};
 use crate::trust::TrustView;
 
 /// Checks an item by itself and against the chain of trust.
@@ -51,6 +52,7 @@ pub fn check(bytes: &ItemBytes, trust: &TrustView) -> Result<CheckedItem, Proble
         })?),
         ItemKind::Release => Item::Release(parse::<Release>(body)?.verify_self()?),
         ItemKind::Relist => Item::Relist(parse::<Relist>(body)?.verify_self()?),
+        ItemKind::Witness => Item::Witness(check_admission(body, trust)?),
     };
     Ok(CheckedItem {
         id: item_id(bytes.kind, body),
@@ -79,15 +81,39 @@ fn by_node<T: Record>(
 
 fn check_opening(bytes: &[u8], trust: &TrustView) -> Result<Verified<Opening>, Problem> {
     let opening = by_node(bytes, trust, |o: &Opening| (o.node, None))?;
-    let params = trust.params().ok_or(Problem::NotReady)?;
-    if opening.serial >= params.openings_per_day {
+    if opening.serial >= highest(trust, |p| p.openings_per_day)? {
         return Err(Problem::CapReached);
     }
     Ok(opening)
 }
 
-fn check_admission(bytes: &[u8], trust: &TrustView) -> Result<Verified<Admission>, Problem> {
-    by_node(bytes, trust, |a: &Admission| (a.issuer, None))
+/// The highest of a parameter's values in the rosters that are kept: what was within a cap when it was
+/// signed stays so when the cap is lowered.
+fn highest(trust: &TrustView, cap: impl Fn(&Params) -> u32) -> Result<u32, Problem> {
+    let caps = trust.rosters().map(|r| cap(&r.params));
+    caps.max().ok_or(Problem::NotReady)
+}
+
+/// Checks an admission: by its issuer, of a token within the issuer's cap.
+///
+/// # Errors
+/// Malformed, wrongly signed, [`Problem::BrokenChain`] where the token's id is not of what it names, or
+/// [`Problem::CapReached`].
+pub fn check_admission(bytes: &[u8], trust: &TrustView) -> Result<Verified<Admission>, Problem> {
+    let admission = by_node(bytes, trust, |a: &Admission| (a.issuer, None))?;
+    if admission.token != token_id(&admission.issuer, admission.epoch, admission.token_serial) {
+        return Err(Problem::BrokenChain);
+    }
+    within_cap(admission.token_serial, trust)?;
+    Ok(admission)
+}
+
+fn within_cap(serial: u64, trust: &TrustView) -> Result<(), Problem> {
+    if serial < u64::from(highest(trust, |p| p.tokens_per_epoch)?) {
+        Ok(())
+    } else {
+        Err(Problem::CapReached)
+    }
 }
 
 /// Checks one holder's grant of a ticket.
@@ -107,6 +133,7 @@ pub fn check_request(bytes: &[u8], trust: &TrustView) -> Result<CheckedRequest, 
     let token = by_node(&request.unverified().token, trust, |t: &PriorityToken| {
         (t.issuer, None)
     })?;
+    within_cap(token.serial, trust)?;
     let request = request.verify(&token.key)?;
     if request.inbox.writers != Writers::Tickets {
         return Err(Problem::OutOfBounds);
@@ -159,7 +186,8 @@ pub fn check_ticket<'a>(
                 && first.claim == grant.claim
                 && first.key == grant.key
                 && first.inbox == grant.inbox
-                && first.expires == grant.expires;
+                && first.expires == grant.expires
+                && first.certificate == grant.certificate;
             if !same || found.iter().any(|g| g.holder == grant.holder) {
                 return Err(Problem::BadTicket);
             }

@@ -11,6 +11,7 @@
 
 mod accept;
 mod accept_mediator;
+mod begun;
 mod check;
 mod lists;
 mod mediator;

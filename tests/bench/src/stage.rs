@@ -58,6 +58,7 @@ impl Stage {
             params: Params {
                 token_work: WORK_BITS,
                 openings_per_day: u32::MAX,
+                tokens_per_epoch: u32::MAX,
                 ..Params::standard()
             },
             base: RunDir::base(),

@@ -25,6 +25,7 @@ use rand_core::CryptoRng;
 use crate::core::{Core, ReplyTo};
 use crate::effect::{Effect, Severity};
 use crate::input::{CallFailure, CallTag, ClientTag};
+use crate::spread::Spread;
 use crate::store::Reader;
 use crate::sync::Sync;
 
@@ -59,6 +60,7 @@ pub(crate) enum Flow {
     Claim(Box<claim::Claim>),
     Lock(lock::Lock),
     Sync(Sync),
+    Spread(Spread),
 }
 
 /// An answer to one step.
@@ -288,6 +290,10 @@ impl<R: Reader> Core<R> {
                 .map(|f| Flow::Claim(Box::new(f))),
             Flow::Lock(f) => self.step_lock(f, from, got).map(Flow::Lock),
             Flow::Sync(f) => self.step_sync(id, f, got, rng).map(Flow::Sync),
+            Flow::Spread(f) => {
+                self.step_spread(f, got);
+                None
+            }
         };
         if let Some(flow) = next {
             self.flows.insert(id, flow);

@@ -37,7 +37,7 @@ impl<R: Reader> Core<R> {
         rng: &mut dyn CryptoRng,
     ) {
         let issuer = request.token().issuer;
-        if !self.view.in_roster(&issuer) {
+        if !self.view.in_roster(&issuer) || self.cheats(&issuer) {
             return self.answer(tag, Err(Problem::EpochClosed));
         }
         let Ok(bytes) = Bytes::try_from(request.request().bytes().to_vec()) else {
@@ -139,6 +139,7 @@ impl<R: Reader> Core<R> {
                 Err(Problem::TokenUsed)
             };
         }
+        self.proven()?;
         let params = self.view.params().ok_or(Problem::NotReady)?.clone();
         if u64::from(token.epoch) < self.counter(Counter::OpenEpoch)? {
             return Err(Problem::EpochClosed);
@@ -172,6 +173,8 @@ impl<R: Reader> Core<R> {
             inbox: said.inbox.id(),
             serial,
             expires,
+            epoch: token.epoch,
+            token_serial: token.serial,
         };
         let admission = sign_verified(&admission, self.me.signing());
         self.put(key, rows::versioned(admission.bytes()));

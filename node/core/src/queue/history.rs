@@ -92,6 +92,14 @@ impl History {
         row.offer = row.offer.max(Some(offer_expires));
     }
 
+    /// Whether an offer was paid for with a ticket.
+    pub(super) fn is_spent(&self, ticket: &TicketId) -> bool {
+        let first = self.tickets.partition_point(|row| row.ticket < *ticket);
+        let rows = self.tickets.iter().skip(first);
+        rows.take_while(|row| row.ticket == *ticket)
+            .any(|row| row.offer.is_some())
+    }
+
     pub(super) fn add_lock(&mut self, lock: LockId, ticket: TicketId, holder: u32) {
         let locks = &mut self.locks;
         match locks.binary_search_by(|row| (row.lock, row.ticket).cmp(&(lock, ticket))) {

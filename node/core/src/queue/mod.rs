@@ -12,6 +12,7 @@ mod entry;
 mod history;
 mod region;
 mod slot;
+mod unspent;
 
 #[cfg(test)]
 mod model;
@@ -23,7 +24,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lapwing_protocol::id::{LockId, NodeId, RegionId, RequestId, TicketId};
+use lapwing_protocol::id::{LockId, NodeId, RecordId, RegionId, RequestId, TicketId};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::Spend;
 use lapwing_protocol::problem::Problem;
@@ -33,6 +34,7 @@ use lapwing_protocol::time::Time;
 pub use entry::{Decision, Entry, Limits};
 use region::RegionQueue;
 use slot::Slot;
+use unspent::Unspent;
 
 /// How many entries [`QueueIndex::pick`] passes over, at most, because of the key it leaves out.
 /// Claims have fresh keys, so an honest one passes over none; without a bound a provider that uses
@@ -58,6 +60,7 @@ pub struct QueueIndex {
     limits: Limits,
     nodes: Nodes,
     regions: BTreeMap<RegionId, RegionQueue>,
+    unspent: Unspent,
     /// What expired at or before this was removed, and is not taken again.
     expired: Time,
 }
@@ -91,6 +94,7 @@ impl QueueIndex {
             limits,
             nodes: Nodes(BTreeMap::from([(me, ME)])),
             regions: BTreeMap::new(),
+            unspent: Unspent::default(),
             expired: Time::ZERO,
         }
     }
@@ -121,14 +125,17 @@ impl QueueIndex {
     /// with a spend or a lock order.
     pub fn add_ticket(&mut self, grant: &TicketGrant) {
         let holder = self.nodes.number(grant.holder);
+        let ticket = grant.ticket();
+        let mut spent = false;
         self.change(grant.region, grant.request, grant.expires, |slot| {
-            slot.history_mut().add_ticket(
-                grant.ticket(),
-                *grant.key.as_bytes(),
-                grant.lapses,
-                holder,
-            );
+            let history = slot.history_mut();
+            history.add_ticket(ticket, *grant.key.as_bytes(), grant.lapses, holder);
+            spent = history.is_spent(&ticket);
         });
+        if holder == ME && !spent && grant.lapses > self.expired {
+            let of = (grant.region, grant.certificate);
+            self.unspent.add(of, ticket, grant.lapses);
+        }
     }
 
     /// Adds the spend of the ticket that `grant` is a grant of; [`QueueIndex::add_ticket`] included.
@@ -141,6 +148,8 @@ impl QueueIndex {
             slot.history_mut()
                 .add_spend(grant.ticket(), key, spend.offer_expires);
         });
+        let of = (grant.region, grant.certificate);
+        self.unspent.spent(&of, &grant.ticket());
     }
 
     /// Adds one holder's grant of a booking lock.
@@ -219,6 +228,13 @@ impl QueueIndex {
             Some(queue) => queue.pick(count, now, without.map(VerifyingKey::as_bytes)),
             None => (Vec::new(), 0),
         }
+    }
+
+    /// How many tickets this node granted on a provider's claims in a region that neither were spent nor
+    /// have lapsed.
+    #[must_use]
+    pub fn unspent(&self, region: &RegionId, certificate: &RecordId, now: Time) -> usize {
+        self.unspent.count(&(*region, *certificate), now)
     }
 
     /// Whether this node may grant `ticket` for a request. Other holders' grants of the same ticket
@@ -333,6 +349,7 @@ impl QueueIndex {
     /// Forgets what has expired, and returns the requests among it.
     pub fn expire(&mut self, now: Time) -> Vec<(RegionId, RequestId)> {
         self.expired = self.expired.max(now);
+        self.unspent.expire(now);
         let mut removed = Vec::new();
         self.regions.retain(|id, region| {
             removed.extend(region.expire(now).into_iter().map(|request| (*id, request)));

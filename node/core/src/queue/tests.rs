@@ -78,6 +78,7 @@ pub(super) fn entry(q: u8, expires: u64) -> Entry {
 
 pub(super) fn grant(holder: u8, r: u8, q: u8, c: u8, lapses: u64) -> TicketGrant {
     TicketGrant {
+        certificate: lapwing_protocol::id::RecordId::from_bytes([9; 32]),
         holder: node(holder),
         region: region(r),
         request: request(q),

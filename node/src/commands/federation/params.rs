@@ -24,6 +24,7 @@ pub(super) struct RawParams {
     openings_per_day: u32,
     mediator_signatures: u8,
     shards: u16,
+    tokens_per_epoch: u32,
 }
 
 impl RawParams {
@@ -42,6 +43,7 @@ impl RawParams {
             openings_per_day: self.openings_per_day,
             mediator_signatures: self.mediator_signatures,
             shards: self.shards,
+            tokens_per_epoch: self.tokens_per_epoch,
         }
     }
 }
@@ -66,7 +68,7 @@ const fn row(name: &'static str, value: u32, least: u32, most: u32, about: &'sta
 }
 
 /// Every parameter, in the order of the record. The bounds are those of [`Params::valid`].
-fn rows(p: &Params) -> [Row; 13] {
+fn rows(p: &Params) -> [Row; 14] {
     const SECONDS: u32 = u32::MAX;
     const COUNT: u32 = u8::MAX as u32;
     [
@@ -160,6 +162,13 @@ fn rows(p: &Params) -> [Row; 13] {
             1,
             256,
             "Into how many shards ids are cut for gossip and comparison: a power of two.",
+        ),
+        row(
+            "tokens_per_epoch",
+            p.tokens_per_epoch,
+            1,
+            SECONDS,
+            "How many priority tokens one node may issue, and requests it may admit, a lottery epoch.",
         ),
     ]
 }

@@ -37,6 +37,8 @@ impl Paper {
             inbox: request.request().inbox.id(),
             serial: self.admitted.len() as u64,
             expires: token.expires(params.epoch, params.token_life),
+            epoch: token.epoch,
+            token_serial: token.serial,
         };
         let bytes = sign(&admission, &issuer.signing);
         self.admitted.insert(key, bytes.clone());
@@ -113,6 +115,7 @@ impl Paper {
                     inbox: w.inbox,
                     lapses: self.now.plus(self.fixture.params.ticket_life),
                     expires: w.expires,
+                    certificate: claim.certificate,
                 };
                 Bytes::try_from(sign(&grant, &n.signing)).expect("short")
             });
