@@ -208,6 +208,7 @@ fn expires(item: &CheckedItem) -> Time {
         Item::Lock(l) => l.expires,
         Item::Release(r) => r.expires,
         Item::Relist(r) => r.expires,
+        Item::Witness(a) => a.expires,
     }
 }
 

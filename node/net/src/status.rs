@@ -168,5 +168,6 @@ pub(crate) fn call_name(call: &PeerCall) -> &'static str {
         PeerCall::Items(_) => "items",
         PeerCall::TrustIds => "trust_ids",
         PeerCall::TrustRecords(_) => "trust_records",
+        PeerCall::Proofs => "proofs",
     }
 }

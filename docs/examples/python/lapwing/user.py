@@ -103,7 +103,7 @@ class User:
             found.add(holder)
             said.add(tuple(fields[1:6] + fields[7:]))
         need(len(said) == 1 and len(found) >= self.trust.quorum(self.region), "too few grants")
-        region, request, claim, _, inbox, _ = said.pop()
+        region, request, claim, _, inbox, _, _ = said.pop()
         own = (self.region, self.request_id, mailbox_id(self.inbox))
         need((region, request, inbox) == own, "a ticket for another request")
         ticket = hash_of("lapwing/v1/ticket", [claim, request])
