@@ -1,6 +1,8 @@
 //! Calls that a client makes at a node, and the answers. HTTP is one way to carry them: see
 //! `docs/spec/http.md`. Role state machines make [`Call`]s; the node checks them with [`check_call`].
 
+mod begun;
+
 use crate::bounded::{Bytes, List};
 use crate::codec::{from_bytes, to_bytes};
 use crate::cose::{Verified, parse};
@@ -510,7 +512,7 @@ pub fn check_lock(order: &LockOrder, trust: &TrustView, now: Time) -> Result<Che
     }
     // The offer may be older than the last status, and the user looked at a status of their own: it is
     // revocation alone that stops a booking here, not that nobody has said anything of late.
-    trust.provider_begun(&ticket.grant().certificate, now)?;
+    begun::provider_begun(trust, &ticket.grant().certificate, now)?;
     Ok(CheckedLock { ticket, accept })
 }
 

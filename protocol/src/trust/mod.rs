@@ -11,7 +11,6 @@
 
 mod accept;
 mod accept_mediator;
-mod begun;
 mod check;
 mod lists;
 mod mediator;
