@@ -94,6 +94,7 @@ impl Provider {
                     sealing,
                     slots: Many::from(chosen),
                     expires,
+                    closed: false,
                 };
                 return Some((made, bytes));
             }
@@ -119,6 +120,12 @@ impl Provider {
                 .copied()
                 .filter(|id| self.state.slots.get(id).is_some_and(|s| s.offerable(now)))
                 .collect();
+            // What was planned may have been booked by somebody else since.
+            let slots = if slots.is_empty() {
+                self.choices(ticket, None, false, now)
+            } else {
+                slots
+            };
             let made = self.make_offer(ticket, &slots, now, rng);
             let deal = self.state.deals.get_mut(ticket)?;
             let write = made
@@ -198,44 +205,6 @@ impl Provider {
         });
     }
 
-    /// Offers free slots on the channel of a deal, other than `not` as far as there are others.
-    pub(super) fn offer_more<R: CryptoRng + ?Sized>(
-        &mut self,
-        ticket: &TicketId,
-        not: Option<SlotId>,
-        now: Time,
-        rng: &mut R,
-    ) {
-        let Some(deal) = self.state.deals.get(ticket) else {
-            return;
-        };
-        let free: Vec<_> = self
-            .free(now)
-            .into_iter()
-            .filter(|id| self.slot_fits(*id, &deal.wishes))
-            .collect();
-        let others: Vec<_> = free.iter().copied().filter(|id| Some(*id) != not).collect();
-        let most = usize::from(self.state.policy.slots.clamp(1, 8));
-        let mut slots = if others.is_empty() { free } else { others };
-        slots.truncate(most);
-        let Some((made, bytes)) = self.make_offer(ticket, &slots, now, rng) else {
-            return;
-        };
-        let Ok(letter) = Bytes::try_from(bytes).map(ToUser::Offer) else {
-            return;
-        };
-        let offered = made.slots.to_vec();
-        if self.push_letter(ticket, &letter, Purpose::Offer, rng) {
-            if let Some(deal) = self.state.deals.get_mut(ticket) {
-                deal.offers.push(made);
-            }
-            self.events.push(ProviderEvent::OfferSent {
-                ticket: *ticket,
-                slots: offered,
-            });
-        }
-    }
-
     /// Lines a letter up for the user; false where the channel is full.
     pub(super) fn push_letter<R: CryptoRng + ?Sized>(
         &mut self,
@@ -266,9 +235,11 @@ impl Provider {
         receipt: &Receipt,
     ) -> Result<(), Problem> {
         match self.state.deals.get_mut(ticket) {
-            Some(deal) => deal.channel.out.written(receipt, &self.view),
-            None => Ok(()),
+            Some(deal) => deal.channel.out.written(receipt, &self.view)?,
+            None => return Ok(()),
         }
+        self.leave(ticket);
+        Ok(())
     }
 
     pub(super) fn letter_refused<R: CryptoRng + ?Sized>(
@@ -290,6 +261,7 @@ impl Provider {
         }
         channel.out.waiting = Many::default();
         self.events.push(ProviderEvent::Refused(problem));
+        self.leave(ticket);
     }
 
     /// The release of a booking lock that is to be handed to the holders next.

@@ -63,6 +63,11 @@ pub enum ProviderEvent {
         /// Why.
         problem: Problem,
     },
+    /// Nothing is free that fits: the user is told, and comes first when a slot gets free.
+    NothingToOffer {
+        /// The ticket.
+        ticket: TicketId,
+    },
     /// The booking lock was not granted.
     LockRefused {
         /// The ticket.
@@ -81,7 +86,18 @@ pub enum ProviderEvent {
         /// Who booked.
         data: UserData,
     },
-    /// A booking was turned down.
+    /// A booking was moved to another slot, as its user asked; the confirmation is on its way.
+    Changed {
+        /// The booking's record id.
+        booking: RecordId,
+        /// The slot that it had, free again.
+        from: SlotId,
+        /// The slot that it has.
+        to: SlotId,
+        /// When that starts.
+        start: Time,
+    },
+    /// A booking, or a change of one, was turned down.
     Rejected {
         /// The ticket.
         ticket: TicketId,
@@ -104,6 +120,9 @@ pub enum ProviderEvent {
         /// The text.
         text: Text<1500>,
     },
+    /// The certificate is no longer good: nothing is claimed, offered or confirmed any more. Users can
+    /// still cancel; a new certificate ends this.
+    CertificateEnded(Problem),
     /// The trust records should be fetched again.
     ViewStale(Problem),
     /// A node refused a call for a reason that does not pass by itself.

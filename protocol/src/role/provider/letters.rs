@@ -1,17 +1,19 @@
 //! What a user writes in the channel, and whether a booking can be taken. One booking a slot, ever: a
 //! slot belongs to a booking from the moment it is found good, before anything is asked or said.
 
+use super::more::More;
 use super::state::{SlotId, SlotUse, Step, Taking, TurnDown};
 use super::{Provider, ProviderEvent};
-use crate::booking::{Booking, Confirmation, Decision, Rejection, ToProvider, ToUser};
+use crate::booking::{Booking, Rejection, ToProvider};
 use crate::codec::from_bytes;
 use crate::cose::parse;
 use crate::hash::record_hash;
 use crate::id::{RecordId, TicketId};
-use crate::mailbox::{Entry, Page};
+use crate::mailbox::{Entry, Page, mark_by};
 use crate::problem::Problem;
 use crate::queue::Accept;
-use crate::role::talk::{open_from, signed};
+use crate::role::kept::Many;
+use crate::role::talk::open_from;
 use crate::seal::{Purpose, capacity};
 use crate::size::SizeClass;
 use crate::time::Time;
@@ -38,8 +40,11 @@ impl Provider {
             .cloned()
             .collect();
         for entry in entries {
-            let taken = self.take_letter(ticket, &entry, now, rng);
-            if let (true, Some(deal)) = (taken, self.state.deals.get_mut(ticket)) {
+            if !self.take_letter(ticket, &entry, now, rng) {
+                // In their order: what comes behind waits too.
+                return;
+            }
+            if let Some(deal) = self.state.deals.get_mut(ticket) {
                 deal.channel.seen.add(entry.item);
             }
         }
@@ -55,7 +60,7 @@ impl Provider {
     ) -> bool {
         match self.open_letter(ticket, entry) {
             Some((offer, ToProvider::Booking(bytes))) => {
-                self.take_booking(ticket, offer, &bytes, now, rng)
+                self.take_booking(ticket, offer, &bytes, now, rng);
             }
             Some((_, ToProvider::Cancellation(bytes))) => {
                 return self.take_cancellation(ticket, &bytes, now, rng);
@@ -66,7 +71,10 @@ impl Provider {
                     text,
                 });
             }
-            Some((_, ToProvider::Change(_))) | None => {}
+            Some((_, ToProvider::Change(bytes))) => {
+                return self.take_change(ticket, &bytes, now, rng);
+            }
+            None => {}
         }
         true
     }
@@ -104,7 +112,7 @@ impl Provider {
         };
         let id = record_hash(bytes);
         // A replay of the booking that stands, or stood, changes nothing.
-        if deal.booking.as_ref().is_some_and(|b| b.id == id) || self.state.book.contains_key(&id) {
+        if deal.answered.contains(&id) || self.state.book.contains_key(&id) {
             return;
         }
         let Ok(said) = parse::<Booking>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
@@ -112,14 +120,31 @@ impl Provider {
                 .push(ProviderEvent::BadEntry(Problem::BadSignature));
             return;
         };
+        if !deal.has_room(2) {
+            // It could not be confirmed, nor cancelled from here.
+            self.events.push(ProviderEvent::Refused(Problem::WrongSlot));
+            return;
+        }
+        if let Some(deal) = self.state.deals.get_mut(ticket) {
+            deal.answered.push(id);
+        }
+        if self.confirmed_elsewhere(ticket, &said, &id) {
+            return;
+        }
         match self.judge(ticket, sealed_to, &said, now) {
             Ok((slot, accept)) => {
                 if let Some(s) = self.state.slots.get_mut(&slot) {
                     s.used = SlotUse::Booked(*ticket);
                 }
                 if let Some(deal) = self.state.deals.get_mut(ticket) {
+                    deal.clashes = 0;
+                    deal.changes = 0;
+                    deal.asks = 0;
                     deal.booking = Some(Taking {
                         id,
+                        latest: id,
+                        before: Many::default(),
+                        locked: false,
                         offer: said.offer,
                         index: said.slot,
                         slot,
@@ -141,6 +166,15 @@ impl Provider {
                 self.turn_down(ticket, &down, None, now, rng);
             }
         }
+    }
+
+    /// Whether another device of the practice took the slot for this very booking: it has answered.
+    fn confirmed_elsewhere(&self, ticket: &TicketId, said: &Booking, id: &RecordId) -> bool {
+        let deal = self.state.deals.get(ticket);
+        let made = deal.and_then(|d| d.offers.iter().find(|o| o.id == said.offer));
+        made.and_then(|m| m.slots.get(usize::from(said.slot)))
+            .and_then(|slot| self.state.slots.get(slot))
+            .is_some_and(|s| s.used == SlotUse::Elsewhere(mark_by(id)))
     }
 
     /// Whether a booking can be taken: the offer is open, the data is what the token was drawn for, the
@@ -184,7 +218,7 @@ impl Provider {
         if deal.booking.is_some() {
             return Err(because(Rejection::TokenLocked));
         }
-        if !made.open(now) || slot.start <= now {
+        if !made.open(now) || slot.start <= now || self.ended(now).is_some() {
             return Err(because(Rejection::OfferClosed));
         }
         if !slot.offerable(now) {
@@ -195,7 +229,7 @@ impl Provider {
 
     /// Answers that a booking is not confirmed, and offers other slots if that helps and the offer has
     /// none left.
-    fn turn_down(
+    pub(super) fn turn_down(
         &mut self,
         ticket: &TicketId,
         down: &TurnDown,
@@ -203,21 +237,7 @@ impl Provider {
         now: Time,
         rng: &mut dyn CryptoRng,
     ) {
-        let said = Confirmation {
-            booking: down.booking,
-            offer: down.offer,
-            slot: down.index,
-            start: down.start,
-            decision: Decision::Rejected(down.reason),
-        };
-        if let Ok(bytes) = signed(&said, &self.state.signing) {
-            self.push_letter(
-                ticket,
-                &ToUser::Confirmation(bytes),
-                Purpose::Confirmation,
-                rng,
-            );
-        }
+        self.say_no(ticket, down, rng);
         self.events.push(ProviderEvent::Rejected {
             ticket: *ticket,
             reason: down.reason,
@@ -230,42 +250,13 @@ impl Provider {
                 .flat_map(|o| o.slots.iter())
                 .any(|id| self.state.slots.get(id).is_some_and(|s| s.offerable(now)))
         });
-        if helps && !left {
-            self.offer_more(ticket, freed, now, rng);
-        }
-    }
-
-    /// Lets go of the slot of a booking that is not to be, and answers.
-    pub(super) fn give_up(
-        &mut self,
-        ticket: &TicketId,
-        reason: Rejection,
-        now: Time,
-        rng: &mut dyn CryptoRng,
-    ) {
-        let Some(deal) = self.state.deals.get_mut(ticket) else {
-            return;
-        };
-        let Some(taking) = deal.booking.take() else {
-            return;
-        };
-        let mut start = Time::ZERO;
-        if let Some(slot) = self.state.slots.get_mut(&taking.slot) {
-            start = slot.start;
-            // Its mark says taken, by another device of the practice: it is not ours to offer.
-            slot.used = if reason == Rejection::SlotTaken {
-                SlotUse::Removed
-            } else {
-                SlotUse::Free
+        if helps && !left && self.ended(now).is_none() {
+            let more = More {
+                letter: Some(*down),
+                not: freed,
+                new: false,
             };
+            self.offer_more(ticket, more, now, rng);
         }
-        let down = TurnDown {
-            booking: taking.id,
-            offer: taking.offer,
-            index: taking.index,
-            start,
-            reason,
-        };
-        self.turn_down(ticket, &down, Some(taking.slot), now, rng);
     }
 }

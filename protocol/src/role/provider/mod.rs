@@ -4,20 +4,27 @@
 //! serve, offers, and takes the bookings that come. The book is [`Provider::bookings`].
 
 mod apply;
+mod changing;
 mod deal;
 mod event;
 mod letters;
+mod marks;
+mod more;
 mod plan;
 mod round;
 mod run;
 mod slots;
+mod standing;
 mod state;
 mod taking;
 
+use std::collections::BTreeSet;
+
 use rand_core::CryptoRng;
 
+pub use changing::CancelError;
 pub use event::ProviderEvent;
-pub use slots::{SlotError, SlotLine, SlotUsage};
+pub use slots::{MAX_SERIES, MAX_SLOTS, SlotError, SlotLine, SlotUsage};
 pub use state::{BookEntry, BookState, OfferPolicy, SlotId};
 
 use self::round::Rounds;
@@ -30,6 +37,7 @@ use crate::bounded::Text;
 use crate::id::{MailboxId, NodeId, RecordId, RegionId, TicketId};
 use crate::key::VerifyingKey;
 use crate::mediation::Practice;
+use crate::problem::Problem;
 use crate::seal::Purpose;
 use crate::time::Time;
 use crate::trust::TrustView;
@@ -40,6 +48,7 @@ pub(super) enum Task {
     Answers(MailboxId),
     OpenMarks,
     SetMark(SlotId),
+    Reread(SlotId),
     Challenge(RegionId),
     Claim(RegionId),
     Channel(TicketId),
@@ -60,6 +69,10 @@ pub struct Provider {
     rounds: Rounds,
     pace: Pace,
     automatic: bool,
+    /// Slots whose mark holders know more of, until it is read.
+    behind: BTreeSet<SlotId>,
+    /// What was last told of the certificate.
+    trouble: Option<Problem>,
     events: Vec<ProviderEvent>,
     /// The time it was last told.
     now: Time,
@@ -111,6 +124,8 @@ impl Provider {
             rounds: Rounds::new(),
             pace: Pace::default(),
             automatic: true,
+            behind: BTreeSet::new(),
+            trouble: None,
             events: Vec::new(),
             now: Time::ZERO,
         }
@@ -163,7 +178,7 @@ impl Provider {
         self.state
             .deals
             .values()
-            .filter(|d| d.offers.iter().any(|o| o.open(self.now)))
+            .filter(|d| d.has_open(self.now))
             .count()
     }
 

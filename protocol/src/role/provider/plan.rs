@@ -1,5 +1,7 @@
 //! Which slots go to which of the requests that were claimed.
 
+use std::collections::BTreeMap;
+
 use super::Provider;
 use super::state::{Channel, Deal, SlotId};
 use crate::booking::Wish;
@@ -8,45 +10,148 @@ use crate::item::{CheckedEntry, CheckedTicket, request_id};
 use crate::mailbox::{Life, SlotClass};
 use crate::role::kept::{Many, Seed};
 use crate::role::talk::{Outbox, Seen, mailbox, only};
+use crate::role::user::Wishes;
 use crate::size::SizeClass;
 use crate::time::Time;
 use rand_core::CryptoRng;
 
 impl Provider {
-    /// Shares the free slots out: first one to each request in priority order, then a second, a third.
+    /// How many deals, but for one, hold each slot in open offers or offers about to be made.
+    pub(super) fn holds(&self, now: Time, but: Option<&TicketId>) -> BTreeMap<SlotId, u8> {
+        let mut holds = BTreeMap::new();
+        for (ticket, deal) in self.state.deals.iter() {
+            if Some(ticket) != but {
+                for id in deal.held(now) {
+                    let n = holds.entry(id).or_insert(0u8);
+                    *n = n.saturating_add(1);
+                }
+            }
+        }
+        holds
+    }
+
+    /// How many open offers may hold a slot at once.
+    fn per_slot(&self) -> u8 {
+        self.state.policy.per_slot.clamp(1, 8)
+    }
+
+    /// How many slots an offer has at most.
+    fn per_offer(&self) -> usize {
+        usize::from(self.state.policy.slots.clamp(1, 8))
+    }
+
+    /// To how many users more the slots can be offered, each user one.
+    pub(super) fn room(&self, now: Time) -> usize {
+        let offerable = self.state.slots.iter().filter(|(_, s)| s.offerable(now));
+        let mut offerable = offerable.peekable();
+        if offerable.peek().is_none() {
+            return 0;
+        }
+        let (holds, most) = (self.holds(now, None), self.per_slot());
+        offerable
+            .map(|(id, _)| most.saturating_sub(holds.get(id).copied().unwrap_or(0)))
+            .map(usize::from)
+            .sum()
+    }
+
+    /// Shares the free slots out: first one to each request in priority order, then a second, a third;
+    /// of those that fit the one that the fewest users are offered, then the earliest.
     pub(super) fn plan(&self, candidates: &[Candidate], now: Time) -> Vec<Vec<SlotId>> {
-        let mut free = self.free(now);
+        let (mut holds, most) = (self.holds(now, None), self.per_slot());
+        let fitting: Vec<Vec<(Time, SlotId)>> = candidates
+            .iter()
+            .map(|c| self.fitting(&c.wish.wishes, now))
+            .collect();
         let mut plan = vec![Vec::new(); candidates.len()];
-        for _ in 0..self.state.policy.slots.clamp(1, 8) {
-            for (candidate, slots) in candidates.iter().zip(plan.iter_mut()) {
-                let found = free
+        for _ in 0..self.per_offer() {
+            for (fitting, slots) in fitting.iter().zip(plan.iter_mut()) {
+                let found = fitting
                     .iter()
-                    .position(|id| self.slot_fits(*id, &candidate.wish.wishes));
-                if let Some(at) = found {
-                    slots.push(free.remove(at));
+                    .map(|(start, id)| (holds.get(id).copied().unwrap_or(0), *start, *id))
+                    .filter(|(n, _, id)| *n < most && !slots.contains(id))
+                    .min();
+                if let Some((n, _, id)) = found {
+                    holds.insert(id, n.saturating_add(1));
+                    slots.push(id);
                 }
             }
         }
         plan
     }
 
+    /// The slots that can be offered for some wishes.
+    fn fitting(&self, wishes: &Wishes, now: Time) -> Vec<(Time, SlotId)> {
+        let mut known: BTreeMap<&str, bool> = BTreeMap::new();
+        let offerable = self.state.slots.iter().filter(|(_, s)| s.offerable(now));
+        offerable
+            .filter(|(_, s)| {
+                let what = s.what.as_str();
+                *known.entry(what).or_insert_with(|| fits(what, wishes))
+            })
+            .map(|(id, s)| (s.start, *id))
+            .collect()
+    }
+
+    /// The slots to offer to a user more: those that he has not been offered, as far as there are any;
+    /// else, unless `new` is wanted, those of his own open offers again, and last `not`.
+    pub(super) fn choices(
+        &self,
+        ticket: &TicketId,
+        not: Option<SlotId>,
+        new: bool,
+        now: Time,
+    ) -> Vec<SlotId> {
+        let Some(deal) = self.state.deals.get(ticket) else {
+            return Vec::new();
+        };
+        let (holds, own) = (self.holds(now, Some(ticket)), deal.held(now));
+        let rank = |id: &SlotId| match (Some(*id) == not, own.contains(id)) {
+            (true, _) => 2u8,
+            (_, true) => 1,
+            _ => 0,
+        };
+        let mut found: Vec<_> = self
+            .fitting(&deal.wishes, now)
+            .into_iter()
+            .map(|(start, id)| (rank(&id), holds.get(&id).copied().unwrap_or(0), start, id))
+            .filter(|(rank, n, ..)| *n < self.per_slot() && (!new || *rank == 0))
+            .collect();
+        found.sort_unstable();
+        let best = found.first().map(|f| f.0);
+        found.retain(|f| Some(f.0) == best);
+        found.truncate(self.per_offer());
+        found.into_iter().map(|(.., id)| id).collect()
+    }
+
+    /// Whether any slot to come fits, free or not.
     pub(super) fn fits_any(&self, wish: &Wish, now: Time) -> bool {
         self.state
             .slots
-            .iter()
-            .any(|(id, s)| s.start > now && self.slot_fits(*id, &wish.wishes))
+            .values()
+            .any(|s| s.start > now && fits(s.what.as_str(), &wish.wishes))
     }
+}
 
-    /// Whether a slot offers what was wished for, where anything was.
-    pub(super) fn slot_fits(&self, id: SlotId, wishes: &crate::role::user::Wishes) -> bool {
-        let Some(slot) = self.state.slots.get(&id) else {
-            return false;
+/// Whether what a slot says of itself fits some wishes. A slot says `key=value` pairs, separated by `;`; a
+/// value alone is a vaccine's. Of several wishes with one key one must fit; of different keys, all that the
+/// slot says something about.
+pub(super) fn fits(what: &str, wishes: &Wishes) -> bool {
+    let said = || {
+        what.split(';').filter_map(|part| {
+            let (key, value) = part.split_once('=').unwrap_or(("vaccine", part));
+            let (key, value) = (key.trim(), value.trim());
+            (!value.is_empty()).then_some((key, value))
+        })
+    };
+    wishes.iter().all(|(key, _)| {
+        let key = key.as_str().trim();
+        let mut values = said().filter(|(k, _)| *k == key).peekable();
+        let wished = |value: &str| {
+            let mut same = wishes.iter().filter(|(k, _)| k.as_str().trim() == key);
+            same.any(|(_, v)| v.as_str().trim() == value)
         };
-        wishes
-            .iter()
-            .filter(|(key, _)| key.as_str() == "vaccine")
-            .all(|(_, value)| value.as_str() == slot.what.as_str())
-    }
+        values.peek().is_none() || values.any(|(_, value)| wished(value))
+    })
 }
 
 pub(super) struct Candidate {
@@ -97,6 +202,7 @@ impl Candidate {
             ticket_key: key.clone(),
             lapses,
             channel: Channel {
+                id: to_provider.id(),
                 to_provider,
                 read,
                 out: Outbox::new(to_user),
@@ -110,6 +216,13 @@ impl Candidate {
             sent: false,
             offers: Many::default(),
             booking: None,
+            change: None,
+            leaving: None,
+            clashes: 0,
+            changes: 0,
+            asks: 0,
+            owed: None,
+            answered: Many::default(),
             releases: Many::default(),
         };
         (self.ticket.id(), deal)

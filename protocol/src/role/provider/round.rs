@@ -1,6 +1,6 @@
 //! Rounds: challenge, claim, and which slots go to which request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::CryptoRng;
 
@@ -12,7 +12,7 @@ use crate::bounded::List;
 use crate::client::{Call, CallKind, Challenges, Claims};
 use crate::codec::{from_bytes, to_bytes};
 use crate::cose::sign;
-use crate::id::RegionId;
+use crate::id::{RegionId, RequestId};
 use crate::item::{self, Item, ItemKind, check_ticket, request_id};
 use crate::problem::Problem;
 use crate::queue::{ChallengeAnswer, ChallengeOrder, Claim, Claimed, claim_id};
@@ -63,12 +63,9 @@ impl Provider {
         {
             return Some((*region, round.claim.is_some(), Time::ZERO));
         }
-        let certificate = self
-            .state
-            .certificate
-            .as_ref()
-            .filter(|c| now <= c.expires)?;
-        if self.free(now).is_empty() {
+        self.good(now).ok()?;
+        let certificate = self.state.certificate.as_ref()?;
+        if self.room(now) == 0 {
             return None;
         }
         let due = |region: &RegionId| self.rounds.get(region).map_or(Time::ZERO, |r| r.due);
@@ -155,9 +152,9 @@ impl Provider {
             .state
             .deals
             .values()
-            .filter(|d| d.region == region && d.booking.is_none())
+            .filter(|d| d.region == region && d.booking.is_none() && d.live(now))
             .count();
-        let count = self.free(now).len();
+        let count = self.room(now);
         if count == 0 {
             return None;
         }
@@ -224,10 +221,22 @@ impl Provider {
             return;
         };
         self.end_round(region, now);
+        if self.good(now).is_err() {
+            return;
+        }
+        // Who waits for a slot already comes first.
+        self.serve_owed(now, rng);
+        let live = self.state.deals.values().filter(|d| d.live(now));
+        let mut known: BTreeSet<RequestId> = live.map(|d| d.request).collect();
+        known.extend(self.state.skipped.keys().copied());
         let mut candidates = Vec::new();
         for claimed in &claims.claimed {
-            match self.check_claimed(region, &claim, claimed, now) {
-                Ok(Some(found)) => candidates.push(found),
+            match self.check_claimed(region, &claim, claimed, &known, now) {
+                // A node may list a request twice: it gets one offer.
+                Ok(Some(found)) => {
+                    known.insert(request_id(found.entry.request()));
+                    candidates.push(found);
+                }
                 Ok(None) => {}
                 Err(problem) => self.events.push(ProviderEvent::BadEntry(problem)),
             }
@@ -257,12 +266,13 @@ impl Provider {
         });
     }
 
-    /// Checks what a node says was claimed. Nothing for a request that this provider deals with already.
+    /// Checks what a node says was claimed. Nothing for a request of `known`.
     fn check_claimed(
         &self,
         region: RegionId,
         claim: &MadeClaim,
         claimed: &Claimed,
+        known: &BTreeSet<RequestId>,
         now: Time,
     ) -> Result<Option<Candidate>, Problem> {
         let made = item::make(
@@ -287,11 +297,7 @@ impl Provider {
         if !fits {
             return Err(Problem::BadTicket);
         }
-        let known = |id| {
-            self.state.skipped.contains_key(&id)
-                || self.state.deals.values().any(|d| d.request == id)
-        };
-        if known(request_id(request)) {
+        if known.contains(&request_id(request)) {
             return Ok(None);
         }
         let secret = self

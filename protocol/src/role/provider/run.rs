@@ -1,5 +1,7 @@
 //! A provider as a [`Role`]: what is wanted now, and where each answer goes.
 
+use std::collections::BTreeSet;
+
 use super::state::{NAME, State, Step, VERSION};
 use super::{Provider, ProviderEvent, Task};
 use crate::client::{Answer, Call};
@@ -19,6 +21,7 @@ impl Provider {
     fn tidy(&mut self, now: Time) {
         self.now = now;
         let slots = &self.state.slots;
+        let mut left = Vec::new();
         self.state.deals.retain(|_, d| {
             // A booked deal is kept while the appointment may still be cancelled.
             let past = d.booking.as_ref().is_some_and(|b| {
@@ -26,19 +29,26 @@ impl Provider {
                     .get(&b.slot)
                     .is_none_or(|s| now > s.start.plus(Seconds::DAY))
             });
-            !past && !d.over(now)
+            if d.owed.is_some() && now > d.expires {
+                d.owed = None;
+            }
+            let keep = !past && !d.over(now);
+            if !keep {
+                left.extend(d.leaving);
+            }
+            keep
         });
+        for slot in left {
+            self.free_slot(slot);
+        }
         self.prune_slots(now);
         self.prune_skipped(now);
         self.state.answers.retain(|_, a| now < a.mailbox.expires());
-        let state = &self.state;
-        self.reads.retain(|id| {
-            state.answers.contains_key(id)
-                || state
-                    .deals
-                    .values()
-                    .any(|d| d.channel.to_provider.id() == *id)
-        });
+        let channels: BTreeSet<MailboxId> =
+            self.state.deals.values().map(|d| d.channel.id).collect();
+        let answers = &self.state.answers;
+        self.reads
+            .retain(|id| answers.contains_key(id) || channels.contains(id));
     }
 
     fn wanted(&self, now: Time) -> Vec<(Task, Time)> {
@@ -63,21 +73,21 @@ impl Provider {
             Some((region, false, due)) => wanted.push((Task::Challenge(region), due)),
             None => {}
         }
+        let offering = self.good(now).is_ok();
         for (ticket, deal) in self.state.deals.iter() {
             if !deal.channel.opened {
-                wanted.push(now_wanted(Task::Channel(*ticket)));
+                if offering {
+                    wanted.push(now_wanted(Task::Channel(*ticket)));
+                }
                 continue;
             }
-            if !deal.sent {
+            if !deal.sent && offering {
                 wanted.push(now_wanted(Task::Offer(*ticket)));
             }
             if deal.listens(now) {
-                wanted.push((
-                    Task::Read(*ticket),
-                    self.reads.due(&deal.channel.to_provider.id()),
-                ));
+                wanted.push((Task::Read(*ticket), self.reads.due(&deal.channel.id)));
             }
-            match deal.booking.as_ref().map(|b| b.step) {
+            match deal.target().map(|t| t.step) {
                 Some(Step::Mark) => wanted.push(now_wanted(Task::Mark(*ticket))),
                 Some(Step::Lock) => wanted.push(now_wanted(Task::Lock(*ticket))),
                 Some(Step::Take | Step::Confirmed) | None => {}
@@ -111,11 +121,12 @@ impl Provider {
             Task::Apply => self.apply_call(),
             Task::OpenMarks => self.marks_open_call(now),
             Task::SetMark(slot) => self.mark_call(*slot),
+            Task::Reread(slot) => self.read_mark_call(*slot),
             Task::Challenge(region) => self.challenge_call(*region),
             Task::Claim(region) => self.claim_call(*region, now),
             Task::Channel(ticket) => self.channel_call(ticket, now),
             Task::Offer(ticket) => self.offer_call(ticket, now, rng),
-            Task::Mark(ticket) => self.reread_call(ticket),
+            Task::Mark(ticket) => self.target_call(ticket),
             Task::Lock(ticket) => self.lock_call(ticket),
             Task::Letter(ticket) => self.state.deals.get(ticket)?.channel.out.call(),
             Task::Release(ticket) => self.release_call(ticket),
@@ -170,8 +181,11 @@ impl Provider {
                 self.channel_opened(ticket, &openings, now)
             }
             (Task::Offer(ticket), Answer::Receipt(receipt)) => self.offer_sent(ticket, &receipt),
-            (Task::Mark(ticket), Answer::Marks(marks)) => self.reread(ticket, &marks, now, rng),
-            (Task::Lock(ticket), Answer::Locks(locks)) => self.locked(ticket, &locks),
+            (Task::Mark(ticket), Answer::Marks(marks)) => {
+                self.target_read(ticket, &marks, now, rng)
+            }
+            (Task::Reread(slot), Answer::Marks(marks)) => self.slot_read(*slot, &marks),
+            (Task::Lock(ticket), Answer::Locks(locks)) => self.locked(ticket, &locks, rng),
             (Task::Letter(ticket), Answer::Receipt(receipt)) => {
                 self.letter_written(ticket, &receipt)
             }
@@ -237,6 +251,8 @@ impl Role for Provider {
 
     fn poll(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Vec<(CallId, Call)> {
         self.tidy(now);
+        self.heed_standing(now, rng);
+        self.serve_owed(now, rng);
         self.prepare_application(now, rng);
         let mut calls = Vec::new();
         for task in self.desk.due(self.wanted(now), now) {

@@ -1,21 +1,16 @@
 //! The provider's own slots and their marks.
 
-use std::collections::BTreeSet;
-
 use rand_core::CryptoRng;
 
 use super::state::{Slot, SlotId, SlotUse, Step};
-use super::{Provider, ProviderEvent, Task};
+use super::{Provider, Task};
 use crate::bounded::{List, Text};
 use crate::client::{Call, CallKind, Openings, check_opening};
 use crate::cose::sign;
-use crate::item::ItemKind;
-use crate::mailbox::{
-    Life, MAX_OPEN, MarkState, MarkValue, NO_BOOKING, OpenOrder, Payment, Place, Receipt,
-};
+use crate::mailbox::{Life, MAX_OPEN, MarkValue, NO_BOOKING, OpenOrder, Payment, Place};
 use crate::problem::Problem;
 use crate::role::kept::Seed;
-use crate::role::talk::{check_receipt, mark, transient};
+use crate::role::talk::mark;
 use crate::time::{Seconds, Time};
 
 /// Why a slot was not added or removed.
@@ -31,7 +26,22 @@ pub enum SlotError {
     /// It is booked.
     #[error("it is booked")]
     Booked,
+    /// It takes no time, or more than a day.
+    #[error("it must take between a minute and a day")]
+    Length,
+    /// A series must have from one to [`MAX_SERIES`] slots, and more than one need a pause between their
+    /// starts.
+    #[error("a series has up to {MAX_SERIES} slots, one after the other")]
+    Series,
+    /// There are [`MAX_SLOTS`] already, or would be.
+    #[error("there are too many slots")]
+    TooMany,
 }
+
+/// Most slots in one series.
+pub const MAX_SERIES: u16 = 512;
+/// Most slots that a provider has at once.
+pub const MAX_SLOTS: usize = 4096;
 
 /// How a slot is used, to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +54,8 @@ pub enum SlotUsage {
     Offered,
     /// Booked, or being booked.
     Booked,
+    /// Taken by another device of the practice.
+    Elsewhere,
     /// Removed.
     Removed,
 }
@@ -64,10 +76,12 @@ pub struct SlotLine {
 }
 
 impl Provider {
-    /// Adds a slot. It is offered by itself as soon as its mark is set and there is a certificate.
+    /// Adds a slot. It is offered by itself as soon as its mark is set and there is a certificate. `what`
+    /// says what is offered: `key=value` pairs, separated by `;`, where a value alone is a vaccine's. There
+    /// may be several slots at one time, as in a practice with two doctors.
     ///
     /// # Errors
-    /// [`SlotError::Start`].
+    /// [`SlotError::Start`], [`SlotError::Length`], [`SlotError::TooMany`].
     pub fn add_slot<R: CryptoRng + ?Sized>(
         &mut self,
         start: Time,
@@ -82,6 +96,12 @@ impl Provider {
             .find(|l| now.day().plus(l.days()).start() > start.plus(Seconds::DAY))
             .filter(|_| start > now)
             .ok_or(SlotError::Start)?;
+        if !(1..=24 * 60).contains(&minutes) {
+            return Err(SlotError::Length);
+        }
+        if self.state.slots.len() >= MAX_SLOTS {
+            return Err(SlotError::TooMany);
+        }
         let key = Seed::generate(rng);
         let mark = mark(&key.verifying_key(), life, now, rng);
         let id = SlotId(self.state.next_slot);
@@ -97,10 +117,44 @@ impl Provider {
             want: MarkValue::Open,
             want_version: 1,
             want_by: NO_BOOKING,
+            was_by: NO_BOOKING,
             used: SlotUse::Free,
         };
         self.state.slots.insert(id, slot);
         Ok(id)
+    }
+
+    /// Adds `count` slots of which the first starts at `first` and each next one `every` later: all of
+    /// them, or none.
+    ///
+    /// # Errors
+    /// [`SlotError::Series`]; and as [`Provider::add_slot`] for any of them.
+    pub fn add_series<R: CryptoRng + ?Sized>(
+        &mut self,
+        (first, minutes): (Time, u16),
+        every: Seconds,
+        count: u16,
+        what: &Text<80>,
+        now: Time,
+        rng: &mut R,
+    ) -> Result<Vec<SlotId>, SlotError> {
+        if !(1..=MAX_SERIES).contains(&count) || (count > 1 && every == Seconds::new(0)) {
+            return Err(SlotError::Series);
+        }
+        let mut added = Vec::new();
+        let mut start = first;
+        for _ in 0..count {
+            match self.add_slot(start, minutes, what.clone(), now, rng) {
+                Ok(id) => added.push(id),
+                Err(error) => {
+                    // Nothing was said of them to anybody.
+                    self.state.slots.retain(|id, _| !added.contains(id));
+                    return Err(error);
+                }
+            }
+            start = start.plus(every);
+        }
+        Ok(added)
     }
 
     /// Takes a slot back. Offers that hold it are answered with "taken".
@@ -109,8 +163,11 @@ impl Provider {
     /// [`SlotError::Unknown`], [`SlotError::Booked`].
     pub fn remove_slot(&mut self, id: SlotId) -> Result<(), SlotError> {
         let slot = self.state.slots.get_mut(&id).ok_or(SlotError::Unknown)?;
-        if matches!(slot.used, SlotUse::Booked(_)) {
-            return Err(SlotError::Booked);
+        match slot.used {
+            SlotUse::Booked(_) => return Err(SlotError::Booked),
+            // Its mark is the other device's.
+            SlotUse::Elsewhere(_) => return Ok(()),
+            SlotUse::Free | SlotUse::Removed => {}
         }
         slot.used = SlotUse::Removed;
         slot.set(MarkValue::Taken, NO_BOOKING);
@@ -120,7 +177,7 @@ impl Provider {
     /// All slots, by name.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotLine> {
-        let held = self.held(self.now);
+        let holds = self.holds(self.now, None);
         self.state
             .slots
             .iter()
@@ -132,43 +189,13 @@ impl Provider {
                 usage: match s.used {
                     SlotUse::Booked(_) => SlotUsage::Booked,
                     SlotUse::Removed => SlotUsage::Removed,
+                    SlotUse::Elsewhere(_) => SlotUsage::Elsewhere,
                     SlotUse::Free if s.version == 0 => SlotUsage::Preparing,
-                    SlotUse::Free if held.contains(id) => SlotUsage::Offered,
+                    SlotUse::Free if holds.contains_key(id) => SlotUsage::Offered,
                     SlotUse::Free => SlotUsage::Free,
                 },
             })
             .collect()
-    }
-
-    /// The slots that open offers, or offers about to be made, hold.
-    pub(super) fn held(&self, now: Time) -> BTreeSet<SlotId> {
-        let deals = self.state.deals.values();
-        deals
-            .flat_map(|d| {
-                let planned = d.planned.iter().filter(|_| d.first.is_none());
-                planned.chain(
-                    d.offers
-                        .iter()
-                        .filter(|o| o.open(now))
-                        .flat_map(|o| o.slots.iter()),
-                )
-            })
-            .copied()
-            .collect()
-    }
-
-    /// The slots that can be offered and that no offer holds, the earliest first.
-    pub(super) fn free(&self, now: Time) -> Vec<SlotId> {
-        let held = self.held(now);
-        let mut free: Vec<_> = self
-            .state
-            .slots
-            .iter()
-            .filter(|(id, s)| s.offerable(now) && !held.contains(id))
-            .map(|(id, s)| (s.start, *id))
-            .collect();
-        free.sort();
-        free.into_iter().map(|(_, id)| id).collect()
     }
 
     fn unopened(&self) -> Vec<SlotId> {
@@ -181,9 +208,23 @@ impl Provider {
             .collect()
     }
 
+    /// Whether a slot's mark may be set now: that of a booking under way waits for its turn.
+    fn settable(&self, id: SlotId, slot: &Slot) -> bool {
+        let SlotUse::Booked(ticket) = slot.used else {
+            return true;
+        };
+        let target = self.state.deals.get(&ticket).and_then(|d| d.target());
+        target.is_none_or(|t| t.slot != id || t.step == Step::Take)
+    }
+
     pub(super) fn slot_tasks(&self) -> Vec<Task> {
         let set = |(id, s): (&SlotId, &Slot)| {
-            (s.opened && s.want_version > s.version).then_some(Task::SetMark(*id))
+            let task = if self.behind.contains(id) {
+                Task::Reread(*id)
+            } else {
+                Task::SetMark(*id)
+            };
+            (s.opened && s.want_version > s.version && self.settable(*id, s)).then_some(task)
         };
         let mut tasks: Vec<_> = self.state.slots.iter().filter_map(set).collect();
         if !self.unopened().is_empty() {
@@ -238,78 +279,16 @@ impl Provider {
         }
     }
 
-    pub(super) fn mark_call(&self, id: SlotId) -> Option<Call> {
-        Some(Call::new(
-            CallKind::SetMark,
-            self.state.slots.get(&id)?.mark_state(),
-        ))
-    }
-
-    pub(super) fn mark_set(
-        &mut self,
-        id: SlotId,
-        receipt: &Receipt,
-        now: Time,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(), Problem> {
-        let Some(slot) = self.state.slots.get_mut(&id) else {
-            return Ok(());
-        };
-        if slot.want_version <= slot.version {
-            return Ok(());
-        }
-        check_receipt(
-            receipt,
-            ItemKind::Mark,
-            &slot.mark_state(),
-            slot.mark.id().as_bytes(),
-            &self.view,
-        )?;
-        let first = slot.version == 0;
-        slot.version = slot.want_version;
-        if first {
-            self.events.push(ProviderEvent::SlotReady(id));
-        }
-        if let SlotUse::Booked(ticket) = slot.used
-            && slot.want == MarkValue::Taken
-            && self
-                .state
-                .deals
-                .get(&ticket)
-                .and_then(|d| d.booking.as_ref())
-                .is_some_and(|b| b.step == Step::Take)
-        {
-            self.confirm(ticket, now, rng);
-        }
-        Ok(())
-    }
-
-    pub(super) fn mark_refused<R: CryptoRng + ?Sized>(
-        &mut self,
-        id: SlotId,
-        problem: Problem,
-        now: Time,
-        rng: &mut R,
-    ) {
-        self.desk.failed(&Task::SetMark(id), now, rng);
-        let Some(slot) = self.state.slots.get_mut(&id) else {
-            return;
-        };
-        match problem {
-            // An older copy of this state was restored; what it wants now is newer all the same.
-            Problem::OldVersion => slot.want_version = slot.want_version.saturating_add(1),
-            p if transient(p) || p == Problem::NotOpened => {}
-            p => self.events.push(ProviderEvent::Refused(p)),
-        }
-    }
-
     /// Forgets slots that are over.
     pub(super) fn prune_slots(&mut self, now: Time) {
         self.state.slots.retain(|_, s| match s.used {
             SlotUse::Booked(_) => now <= s.start.plus(Seconds::DAY),
+            SlotUse::Elsewhere(_) => now <= s.start,
             SlotUse::Removed => now <= s.start && s.want_version > s.version && s.opened,
             SlotUse::Free => now <= s.start,
         });
+        let slots = &self.state.slots;
+        self.behind.retain(|id| slots.contains_key(id));
     }
 }
 
@@ -332,7 +311,7 @@ impl Provider {
     ) -> Option<Vec<u8>> {
         let slot = self.state.slots.get(&id)?;
         Some(sign(
-            &MarkState {
+            &crate::mailbox::MarkState {
                 mark: slot.mark.clone(),
                 version,
                 value,
@@ -340,19 +319,5 @@ impl Provider {
             },
             &slot.key,
         ))
-    }
-}
-
-impl Slot {
-    fn mark_state(&self) -> Vec<u8> {
-        sign(
-            &MarkState {
-                mark: self.mark.clone(),
-                version: self.want_version,
-                value: self.want,
-                by: self.want_by,
-            },
-            &self.key,
-        )
     }
 }

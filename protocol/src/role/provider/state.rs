@@ -1,5 +1,7 @@
 //! What a provider's app must not forget.
 
+use std::collections::BTreeSet;
+
 use crate::booking::{OfferSlot, Rejection};
 use crate::bounded::{List, Text};
 use crate::federation::Federation;
@@ -8,7 +10,7 @@ use crate::id::{
     TokenId,
 };
 use crate::key::{SealingKey, VerifyingKey};
-use crate::mailbox::{Mailbox, Mark, MarkValue};
+use crate::mailbox::{Mailbox, Mark, MarkState, MarkValue, mark_by};
 use crate::mediation::{MAX_PROVIDER_REGIONS, Practice};
 use crate::role::kept::{Blob, Many, Secret, Seed, Table};
 use crate::role::letterbox::Letter;
@@ -32,15 +34,19 @@ wire_struct! {
         pub slots: u8,
         /// How long it may be accepted, at most.
         pub life: Seconds,
+        /// How many users' open offers may hold one slot at once, one to eight. A fixed rate: who books
+        /// first has the slot, the others are told and offered another.
+        pub per_slot: u8,
     }
 }
 
 impl Default for OfferPolicy {
-    /// Three slots, twelve hours.
+    /// Three slots, twelve hours, two users to a slot.
     fn default() -> Self {
         OfferPolicy {
             slots: 3,
             life: Seconds::hours(12),
+            per_slot: 2,
         }
     }
 }
@@ -130,6 +136,8 @@ wire_enum! {
         2 => Booked(TicketId),
         /// Nothing any more.
         3 => Removed,
+        /// Another device of the practice took it, for the booking that its mark names.
+        4 => Elsewhere([u8; 16]),
     }
 }
 
@@ -149,6 +157,8 @@ wire_struct! {
         pub(super) want_version: u64,
         /// The booking by which it shall be taken.
         pub(super) want_by: [u8; 16],
+        /// The booking by which it was taken before.
+        pub(super) was_by: [u8; 16],
         pub(super) used: SlotUse,
     }
 }
@@ -158,12 +168,26 @@ impl Slot {
     pub(super) fn set(&mut self, value: MarkValue, by: [u8; 16]) {
         if (self.want, self.want_by) != (value, by) {
             self.want = value;
+            self.was_by = self.want_by;
             self.want_by = by;
             self.want_version = self.want_version.max(self.version).saturating_add(1);
         }
     }
 
-    /// Whether it can be put into an offer, if no other offer holds it.
+    /// Takes over what its mark says already.
+    pub(super) fn adopt(&mut self, state: &MarkState) {
+        (self.want, self.want_by) = (state.value, state.by);
+        self.version = self.version.max(state.version);
+        self.want_version = self.version;
+    }
+
+    /// Wants a version above one that holders have.
+    pub(super) fn above(&mut self, version: u64) {
+        self.version = self.version.max(version);
+        self.want_version = self.want_version.max(self.version.saturating_add(1));
+    }
+
+    /// Whether it can be put into an offer, as far as other offers leave room.
     pub(super) fn offerable(&self, now: Time) -> bool {
         self.opened
             && self.version > 0
@@ -208,6 +232,20 @@ wire_struct! {
         pub(super) sent: bool,
         pub(super) offers: Many<Made>,
         pub(super) booking: Option<Taking>,
+        /// A change of the booking on its way.
+        pub(super) change: Option<Moving>,
+        /// The slot that a confirmed change left; freed when the user has been written to.
+        pub(super) leaving: Option<SlotId>,
+        /// How often the booking's mark was found set meanwhile.
+        pub(super) clashes: u8,
+        /// How many changes of the booking were confirmed.
+        pub(super) changes: u8,
+        /// How many times the user asked for other slots.
+        pub(super) asks: u8,
+        /// Since when the user is owed an offer, for want of a free slot.
+        pub(super) owed: Option<Time>,
+        /// The record ids of letters that were dealt with: a replay is not answered again.
+        pub(super) answered: Many<RecordId>,
         /// Releases to hand to the holders.
         pub(super) releases: Many<Blob>,
     }
@@ -217,6 +255,8 @@ wire_struct! {
     /// The channel of a deal.
     pub(super) struct Channel {
         pub(super) to_provider: Mailbox,
+        /// The id of `to_provider`.
+        pub(super) id: MailboxId,
         pub(super) read: Seed,
         pub(super) out: Outbox,
         pub(super) write: Seed,
@@ -232,18 +272,21 @@ wire_struct! {
         pub(super) sealing: Secret,
         pub(super) slots: Many<SlotId>,
         pub(super) expires: Time,
+        /// It holds its slots no longer, and cannot be accepted; a booking may still be changed to one of
+        /// them that is free.
+        pub(super) closed: bool,
     }
 }
 
 impl Made {
     /// Whether it holds its slots and may be accepted.
     pub(super) fn open(&self, now: Time) -> bool {
-        now <= self.expires.plus(GRACE)
+        !self.closed && self.current(now)
     }
 
-    /// Ends it at once: no slot is held by it any more.
-    pub(super) fn close(&mut self, now: Time) {
-        self.expires = self.expires.min(now.minus(GRACE).minus(Seconds::new(1)));
+    /// Whether its time is not over.
+    pub(super) fn current(&self, now: Time) -> bool {
+        now <= self.expires.plus(GRACE)
     }
 }
 
@@ -265,7 +308,14 @@ wire_enum! {
 wire_struct! {
     /// A good booking on its way.
     pub(super) struct Taking {
+        /// The booking's record id.
         pub(super) id: RecordId,
+        /// The latest confirmed change's record id, or the booking's.
+        pub(super) latest: RecordId,
+        /// Those of earlier changes.
+        pub(super) before: Many<RecordId>,
+        /// The booking lock is held.
+        pub(super) locked: bool,
         pub(super) offer: RecordId,
         pub(super) index: u8,
         pub(super) slot: SlotId,
@@ -274,6 +324,26 @@ wire_struct! {
         pub(super) lock: LockId,
         pub(super) step: Step,
     }
+}
+
+wire_struct! {
+    /// A change on its way: as a booking, without a lock of its own.
+    pub(super) struct Moving {
+        /// The change's record id.
+        pub(super) id: RecordId,
+        pub(super) offer: RecordId,
+        pub(super) index: u8,
+        pub(super) slot: SlotId,
+        pub(super) step: Step,
+    }
+}
+
+/// The slot that a deal is taking for its user.
+pub(super) struct Target {
+    pub(super) slot: SlotId,
+    /// What its mark shall name.
+    pub(super) by: [u8; 16],
+    pub(super) step: Step,
 }
 
 wire_struct! {
@@ -292,6 +362,8 @@ wire_code! {
         1 => Confirmed,
         /// The user cancelled it.
         2 => Cancelled,
+        /// The provider cancelled it.
+        3 => CancelledByProvider,
     }
 }
 
@@ -319,20 +391,82 @@ wire_struct! {
 impl Deal {
     /// Whether the channel is still listened to.
     pub(super) fn listens(&self, now: Time) -> bool {
-        self.channel.opened && (self.booking.is_some() || self.offers.iter().any(|o| o.open(now)))
+        self.channel.opened && (self.booking.is_some() || self.owed.is_some() || self.has_open(now))
+    }
+
+    pub(super) fn has_open(&self, now: Time) -> bool {
+        self.offers.iter().any(|o| o.open(now))
+    }
+
+    /// Whether something may still come of it by itself, so that its request needs no other ticket.
+    pub(super) fn live(&self, now: Time) -> bool {
+        self.listens(now) || !self.sent
+    }
+
+    /// The slots that its open offers hold, or that its first one shall hold; each once.
+    pub(super) fn held(&self, now: Time) -> BTreeSet<SlotId> {
+        let planned = self.planned.iter().filter(|_| self.first.is_none());
+        let offers = self.offers.iter().filter(|o| o.open(now));
+        planned
+            .chain(offers.flat_map(|o| o.slots.iter()))
+            .copied()
+            .collect()
+    }
+
+    /// The slot that is being taken now: a change's, else the booking's.
+    pub(super) fn target(&self) -> Option<Target> {
+        let booking = self.booking.as_ref()?;
+        let target = match &self.change {
+            Some(change) => Target {
+                slot: change.slot,
+                by: mark_by(&change.id),
+                step: change.step,
+            },
+            None => Target {
+                slot: booking.slot,
+                by: mark_by(&booking.id),
+                step: booking.step,
+            },
+        };
+        (target.step != Step::Confirmed).then_some(target)
+    }
+
+    /// Goes on with [`Deal::target`].
+    pub(super) fn set_step(&mut self, step: Step) {
+        match (&mut self.change, &mut self.booking) {
+            (Some(change), _) => change.step = step,
+            (None, Some(booking)) => booking.step = step,
+            (None, None) => {}
+        }
+    }
+
+    /// Whether so many more letters fit into the channel to the user.
+    pub(super) fn has_room(&self, letters: u32) -> bool {
+        let last = self
+            .channel
+            .out
+            .next
+            .saturating_add(letters)
+            .saturating_sub(1);
+        self.channel.out.mailbox.slots.contains(last)
     }
 
     /// Whether nothing can come of it any more.
     pub(super) fn over(&self, now: Time) -> bool {
         let unmade = self.first.is_none() && now > self.lapses;
-        let made = self.first.is_some() && !self.offers.iter().any(|o| o.open(now));
-        let quiet = self.releases.is_empty() && self.channel.out.waiting.is_empty();
+        let made = self.first.is_some() && !self.has_open(now);
+        let quiet = self.releases.is_empty()
+            && self.channel.out.waiting.is_empty()
+            && self.owed.is_none()
+            && self.leaving.is_none();
         self.booking.is_none() && (unmade || (made && (quiet || now > self.expires)))
     }
 }
 
-/// Why a booking is turned down, with what the answer repeats.
+/// Why a letter is turned down, with what the answer repeats.
+#[derive(Clone, Copy)]
 pub(super) struct TurnDown {
+    /// The letter's record id.
     pub(super) booking: RecordId,
     pub(super) offer: RecordId,
     pub(super) index: u8,

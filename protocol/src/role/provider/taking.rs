@@ -1,68 +1,23 @@
-//! From a good booking to its confirmation, and back by a cancellation: mark, lock, mark, letter.
+//! From a good booking to its confirmation: mark, lock, mark, letter.
 
-use super::state::{BookEntry, BookState, SlotUse, Step};
+use super::state::{BookEntry, BookState, Deal, SlotUse, Step, TurnDown};
 use super::{Provider, ProviderEvent, Task};
-use crate::booking::{Cancellation, Confirmation, Decision, Rejection, ToUser};
+use crate::booking::{Confirmation, Decision, Rejection, ToUser};
 use crate::bounded::{Bytes, List};
-use crate::client::{Call, CallKind, Locks, MarkOrder, Marks};
+use crate::client::{Call, CallKind, Locks};
 use crate::codec::to_bytes;
-use crate::cose::parse;
-use crate::id::{NodeId, TicketId};
-use crate::mailbox::{MarkState, MarkValue, NO_BOOKING, mark_by};
+use crate::cose::{parse, sign};
+use crate::id::{LockId, NodeId, TicketId};
+use crate::mailbox::{MarkValue, NO_BOOKING, mark_by};
 use crate::problem::Problem;
 use crate::queue::{LockGrant, LockOrder, Release};
+use crate::role::kept::Blob;
 use crate::role::talk::{signed, transient};
 use crate::seal::Purpose;
 use crate::time::Time;
 use rand_core::CryptoRng;
 
 impl Provider {
-    pub(super) fn reread_call(&self, ticket: &TicketId) -> Option<Call> {
-        let slot = self.state.deals.get(ticket)?.booking.as_ref()?.slot;
-        let marks = List::try_from(vec![self.state.slots.get(&slot)?.mark.id()]).ok()?;
-        Some(Call::new(
-            CallKind::ReadMarks,
-            to_bytes(&MarkOrder { marks }),
-        ))
-    }
-
-    /// The mark as the holders have it now.
-    pub(super) fn reread(
-        &mut self,
-        ticket: &TicketId,
-        marks: &Marks,
-        now: Time,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(), Problem> {
-        let taking = self
-            .state
-            .deals
-            .get_mut(ticket)
-            .and_then(|d| d.booking.as_mut())
-            .filter(|b| b.step == Step::Mark);
-        let Some(taking) = taking else { return Ok(()) };
-        let Some(slot) = self.state.slots.get_mut(&taking.slot) else {
-            return Ok(());
-        };
-        let mut taken = false;
-        for bytes in &marks.states {
-            let state = parse::<MarkState>(bytes)?.verify(&slot.mark.key)?;
-            if state.mark != slot.mark {
-                return Err(Problem::Malformed);
-            }
-            slot.version = slot.version.max(state.version);
-            taken = state.value == MarkValue::Taken;
-        }
-        if taken {
-            slot.want = MarkValue::Taken;
-            slot.want_version = slot.version;
-            self.give_up(ticket, Rejection::SlotTaken, now, rng);
-        } else {
-            taking.step = Step::Lock;
-        }
-        Ok(())
-    }
-
     pub(super) fn lock_call(&self, ticket: &TicketId) -> Option<Call> {
         let deal = self.state.deals.get(ticket)?;
         let accept = &deal.booking.as_ref()?.accept;
@@ -82,7 +37,12 @@ impl Provider {
     }
 
     /// Checks the lock: grants of enough holders. The mark is set next.
-    pub(super) fn locked(&mut self, ticket: &TicketId, locks: &Locks) -> Result<(), Problem> {
+    pub(super) fn locked(
+        &mut self,
+        ticket: &TicketId,
+        locks: &Locks,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Problem> {
         let Some(deal) = self.state.deals.get_mut(ticket) else {
             return Ok(());
         };
@@ -110,8 +70,14 @@ impl Provider {
             return Err(Problem::HoldersAway);
         }
         taking.step = Step::Take;
+        taking.locked = true;
+        let mut set = false;
         if let Some(slot) = self.state.slots.get_mut(&taking.slot) {
             slot.set(MarkValue::Taken, mark_by(&taking.id));
+            set = slot.want_version <= slot.version;
+        }
+        if set {
+            self.confirm(*ticket, rng);
         }
         Ok(())
     }
@@ -127,19 +93,6 @@ impl Provider {
         if transient(problem) {
             return;
         }
-        // Some holders may have granted it all the same: what they hold is given back.
-        if let Some(deal) = self.state.deals.get_mut(ticket)
-            && let Some(taking) = &deal.booking
-        {
-            let release = Release {
-                region: deal.region,
-                request: deal.request,
-                lock: taking.lock,
-                expires: deal.expires,
-            };
-            deal.releases
-                .push(crate::cose::sign(&release, &deal.ticket_key).into());
-        }
         let reason = match problem {
             Problem::Locked | Problem::ReoffersUsed => Rejection::TokenLocked,
             _ => Rejection::OfferClosed,
@@ -151,11 +104,14 @@ impl Provider {
         self.give_up(ticket, reason, now, rng);
     }
 
-    /// The lock is held and the mark is set: the booking stands, and the user is told.
-    pub(super) fn confirm(&mut self, ticket: TicketId, now: Time, rng: &mut dyn CryptoRng) {
+    /// The mark is set, and the lock is held: the booking, or its change, stands, and the user is told.
+    pub(super) fn confirm(&mut self, ticket: TicketId, rng: &mut dyn CryptoRng) {
         let Some(deal) = self.state.deals.get_mut(&ticket) else {
             return;
         };
+        if deal.change.is_some() {
+            return self.confirm_change(ticket, rng);
+        }
         let Some(taking) = deal.booking.as_mut().filter(|b| b.step == Step::Take) else {
             return;
         };
@@ -182,8 +138,10 @@ impl Provider {
         let (id, slot) = (taking.id, taking.slot);
         // The user has one of the slots: the others are free for somebody else.
         for made in deal.offers.iter_mut() {
-            made.close(now);
+            made.closed = true;
         }
+        deal.owed = None;
+        let channel = deal.channel.id;
         self.events.push(ProviderEvent::Booked {
             booking: id,
             slot,
@@ -191,9 +149,20 @@ impl Provider {
             data: entry.data.clone(),
         });
         self.state.book.insert(id, entry);
-        if let Ok(bytes) = signed(&said, &self.state.signing) {
+        self.say_yes(&ticket, &said, rng);
+        self.reads.touch(channel);
+    }
+
+    /// Answers a letter with a confirmation.
+    pub(super) fn say_yes(
+        &mut self,
+        ticket: &TicketId,
+        said: &Confirmation,
+        rng: &mut dyn CryptoRng,
+    ) {
+        if let Ok(bytes) = signed(said, &self.state.signing) {
             self.push_letter(
-                &ticket,
+                ticket,
                 &ToUser::Confirmation(bytes),
                 Purpose::Confirmation,
                 rng,
@@ -201,60 +170,79 @@ impl Provider {
         }
     }
 
-    pub(super) fn take_cancellation(
+    /// Lets go of the slot that is being taken for a booking or a change that is not to be, and answers.
+    pub(super) fn give_up(
         &mut self,
         ticket: &TicketId,
-        bytes: &[u8],
+        reason: Rejection,
         now: Time,
         rng: &mut dyn CryptoRng,
-    ) -> bool {
+    ) {
         let Some(deal) = self.state.deals.get_mut(ticket) else {
-            return true;
+            return;
         };
-        let Ok(said) = parse::<Cancellation>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
-            self.events
-                .push(ProviderEvent::BadEntry(Problem::BadSignature));
-            return true;
+        let Some(target) = deal.target() else {
+            return;
         };
-        let Some(taking) = deal.booking.as_ref().filter(|b| b.id == said.booking) else {
-            return true;
+        let channel = deal.channel.id;
+        let (change, id, offer, index) = match (deal.change.take(), deal.booking.as_ref()) {
+            (Some(change), _) => (true, change.id, change.offer, change.index),
+            (None, Some(booking)) => (false, booking.id, booking.offer, booking.index),
+            (None, None) => return,
         };
-        if taking.step != Step::Confirmed {
-            // The lock is being taken: first the one, then the other.
-            return false;
+        if !change && let Some(taking) = deal.booking.take() {
+            // Some holders may have granted the lock: what they hold is given back.
+            if taking.locked || taking.step != Step::Mark {
+                let release = deal.release(taking.lock);
+                deal.releases.push(release);
+            }
         }
-        let lock = taking.lock;
-        let good = parse::<Release>(&said.release)
-            .and_then(|r| r.verify(&deal.token_key))
-            .is_ok_and(|r| {
-                r.region == deal.region
-                    && r.request == deal.request
-                    && r.lock == lock
-                    && r.expires == deal.expires
-            });
-        if !good {
-            self.events
-                .push(ProviderEvent::BadEntry(Problem::BadSignature));
-            return true;
+        let mut start = Time::ZERO;
+        if let Some(slot) = self.state.slots.get_mut(&target.slot) {
+            start = slot.start;
+            match (reason, slot.used) {
+                // It is another device's.
+                (_, SlotUse::Elsewhere(_)) => {}
+                // Holders took states of two bookings, and it cannot be told which: neither has it here.
+                (Rejection::SlotTaken, _) => {
+                    slot.used = SlotUse::Removed;
+                    slot.want_version = slot.version;
+                }
+                _ => {
+                    slot.used = SlotUse::Free;
+                    slot.set(MarkValue::Open, NO_BOOKING);
+                }
+            }
         }
-        let (id, slot) = (taking.id, taking.slot);
-        deal.releases.push(said.release.as_slice().into());
-        deal.booking = None;
-        if let Some(s) = self.state.slots.get_mut(&slot) {
-            s.used = SlotUse::Free;
-            s.set(MarkValue::Open, NO_BOOKING);
-        }
-        if let Some(entry) = self.state.book.get_mut(&id) {
-            entry.state = BookState::Cancelled;
-        }
-        self.events.push(ProviderEvent::Cancelled {
+        let down = TurnDown {
             booking: id,
-            slot,
-            again: said.again,
-        });
-        if said.again {
-            self.offer_more(ticket, Some(slot), now, rng);
+            offer,
+            index,
+            start,
+            reason,
+        };
+        if change {
+            self.say_no(ticket, &down, rng);
+            self.events.push(ProviderEvent::Rejected {
+                ticket: *ticket,
+                reason,
+            });
+        } else {
+            self.turn_down(ticket, &down, Some(target.slot), now, rng);
         }
-        true
+        self.reads.touch(channel);
+    }
+}
+
+impl Deal {
+    /// A release of a lock, by the ticket's key.
+    pub(super) fn release(&self, lock: LockId) -> Blob {
+        let release = Release {
+            region: self.region,
+            request: self.request,
+            lock,
+            expires: self.expires,
+        };
+        sign(&release, &self.ticket_key).into()
     }
 }
