@@ -12,8 +12,8 @@ use super::{VACCINE, clock, trouble, wait};
 use crate::report::Say;
 use lapwing_client::driver::Handle;
 
-/// Slots of each provider: more than its users' offers hold, so that who cancels can be offered another.
-pub const SLOTS: u32 = 24;
+/// Slots of each provider.
+pub const SLOTS: u32 = 20;
 
 /// A provider's certificate and region keys, from the application on.
 ///
