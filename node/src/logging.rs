@@ -14,6 +14,10 @@ use crate::config::{LogFormat, LogLevel};
 /// Overrides the configured level, in the syntax of tracing's `EnvFilter`.
 const VARIABLE: &str = "LAPWING_LOG";
 
+/// Libraries speak up only when something is wrong. sled's own lines show keys, gossipsub's warnings the
+/// ids of messages: neither is for a log.
+const QUIET: &str = "warn,sled=off,libp2p_gossipsub=error,libp2p_kad=error";
+
 /// The running log.
 #[derive(Clone)]
 pub(crate) struct Logging {
@@ -41,7 +45,8 @@ pub(crate) enum LevelError {
 /// Starts logging.
 pub(crate) fn start(format: LogFormat, level: LogLevel) -> Logging {
     let filter = match std::env::var(VARIABLE) {
-        Ok(text) => EnvFilter::new(format!("{text},sled=off")),
+        // What it names is added; sled stays off whatever it says.
+        Ok(text) => EnvFilter::new(format!("{QUIET},{text},sled=off")),
         Err(_) => filter(level),
     };
     let (filter, handle) = reload::Layer::new(filter);
@@ -78,7 +83,6 @@ fn filter(level: LogLevel) -> EnvFilter {
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
     };
-    // Libraries speak up only when something is wrong; sled's own lines show keys and stay off.
     let ours = [
         "lapwing",
         "lapwing_core",
@@ -86,12 +90,7 @@ fn filter(level: LogLevel) -> EnvFilter {
         "lapwing_net",
         "lapwing_api",
     ];
-    let mut directives = vec![
-        "warn".to_owned(),
-        "sled=off".to_owned(),
-        "libp2p_gossipsub=error".to_owned(),
-        "libp2p_kad=error".to_owned(),
-    ];
+    let mut directives = vec![QUIET.to_owned()];
     directives.extend(ours.iter().map(|t| format!("{t}={level}")));
     EnvFilter::new(directives.join(","))
 }

@@ -63,6 +63,9 @@ impl Clock {
 mod tests {
     use super::*;
 
+    /// The peers' offsets, their median, and what is said of it.
+    type Row<'a> = (&'a [Option<i64>], Option<i64>, Judgement);
+
     fn clock(offsets: &[Option<i64>]) -> Clock {
         let peers: Vec<Peer> = offsets
             .iter()
@@ -78,7 +81,7 @@ mod tests {
     #[test]
     fn the_median_counts_and_half_of_what_is_tolerated_warns() {
         use Judgement::{Drifts, Good, Wrong};
-        let table: [(&[Option<i64>], Option<i64>, Judgement); 9] = [
+        let table: [Row<'_>; 9] = [
             (&[], None, Good),
             (&[None, None], None, Good),
             (&[Some(150)], Some(150), Good),

@@ -208,6 +208,9 @@ mod tests {
     use super::super::{Clock, Peer, Store, TrustList};
     use super::*;
 
+    /// A code, its level, and what brings it about.
+    type Row = (&'static str, Level, fn(&mut Status));
+
     fn good() -> Status {
         Status {
             ready: true,
@@ -242,7 +245,7 @@ mod tests {
             expired,
             ..TrustList::default()
         };
-        let table: [(&str, Level, fn(&mut Status)); 10] = [
+        let table: [Row; 10] = [
             ("not_ready", Level::Error, |s| s.ready = false),
             ("clock", Level::Warning, |s| {
                 s.clock = Clock {
