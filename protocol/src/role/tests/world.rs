@@ -196,7 +196,8 @@ impl World {
     }
 
     pub(in crate::role) fn book(&mut self, user: usize, slot: u8) -> Result<(), BookError> {
-        let offer = self.users[user].offers().last().expect("an offer").id;
+        let kept = self.users[user].kept_offers();
+        let offer = *kept.last().expect("an offer");
         self.users[user].book(&offer, slot, self.paper.now, &mut self.paper.rng)
     }
 

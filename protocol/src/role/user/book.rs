@@ -1,23 +1,22 @@
-//! Booking and cancelling.
+//! Booking, and what is written in a channel.
 
 use rand_core::CryptoRng;
 
 use super::check::InvalidOffer;
-use super::state::{Asked, BookingStatus, KeptBooking};
+use super::state::{Asked, BookingStatus, Gone, Held, KeptBooking, Lock, MAX_PAST, PastBooking};
 use super::{Task, User, UserEvent};
-use crate::booking::{Booking, Cancellation, ToProvider};
+use crate::booking::{Booking, ToProvider};
 use crate::bounded::{Bytes, Text};
-use crate::client::{Call, CallKind};
+use crate::client::Call;
 use crate::codec::to_bytes;
 use crate::cose::sign;
 use crate::hash::record_hash;
 use crate::id::{RecordId, TicketId};
-use crate::item::ItemKind;
-use crate::mailbox::{MarkValue, Receipt};
+use crate::mailbox::Receipt;
 use crate::problem::Problem;
-use crate::queue::{Accept, Release};
+use crate::queue::Accept;
 use crate::role::kept::Many;
-use crate::role::talk::{check_receipt, signed, transient};
+use crate::role::talk::{signed, transient};
 use crate::seal::Purpose;
 use crate::time::Time;
 
@@ -31,6 +30,9 @@ pub enum BookError {
     /// Another booking is under way or confirmed: a token is good for one.
     #[error("another booking is under way")]
     Busy,
+    /// The offer was given up to be listed again, or its provider closed it.
+    #[error("the offer is closed")]
+    Closed,
     /// The slot is taken or over.
     #[error("the slot is taken or over")]
     Taken,
@@ -38,18 +40,6 @@ pub enum BookError {
     #[error("the offer no longer holds: {0}")]
     Invalid(InvalidOffer),
     /// It cannot be said in the space there is, or the channel is full.
-    #[error("it cannot be written: {0}")]
-    Write(Problem),
-}
-
-/// Why nothing was cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CancelError {
-    /// There is no booking under way or confirmed.
-    #[error("there is no booking to cancel")]
-    None,
-    /// It cannot be written: the channel is full.
     #[error("it cannot be written: {0}")]
     Write(Problem),
 }
@@ -78,8 +68,7 @@ impl User {
             .slots
             .get(usize::from(slot))
             .ok_or(BookError::Unknown)?;
-        let mark = kept.marks.get(usize::from(slot)).copied().flatten();
-        if place.start <= now || mark.is_some_and(|m| m.value == MarkValue::Taken) {
+        if place.start <= now || kept.taken(slot.into()) {
             return Err(BookError::Taken);
         }
         let (request, token, admitted) = match (&asked.request, &asked.token, &asked.admitted) {
@@ -103,16 +92,22 @@ impl User {
             accept: signed(&accept, &asked.draw.key).map_err(BookError::Write)?,
         };
         let bytes = sign(&booking, &asked.draw.key);
+        let id = record_hash(&bytes);
         let next = KeptBooking {
-            id: record_hash(&bytes),
+            id,
+            latest: id,
             offer: *offer,
             ticket: kept.offer.ticket,
             slot,
             start: place.start,
             lock: accept.lock(),
             status: BookingStatus::Sending,
+            since: now,
+            sent: false,
             reason: None,
-            release: None,
+            text: None,
+            change: None,
+            revoked: false,
         };
         let letter = ToProvider::Booking(
             Bytes::try_from(bytes).map_err(|_| BookError::Write(Problem::TooLarge))?,
@@ -130,12 +125,40 @@ impl User {
             )
             .map_err(BookError::Write)?;
         asked.attempts = accept.attempt;
-        asked.booking = Some(next);
+        asked.relist.content = false;
+        let lock = Lock {
+            ticket,
+            booking: id,
+            offer: *offer,
+            held: Held::Maybe,
+            withdrawn: false,
+            relisted: false,
+        };
+        asked.locks.insert(next.lock, lock);
+        asked.take_back();
+        self.bury();
+        if let Some(asked) = &mut self.state.asked {
+            asked.booking = Some(next);
+        }
         Ok(())
     }
 
+    /// Checks whether a kept offer may be accepted now.
+    pub(super) fn recheck(&self, offer: &RecordId, now: Time) -> Result<(), BookError> {
+        self.recheck_chain(offer, now)?;
+        let gone = self
+            .state
+            .asked
+            .as_ref()
+            .and_then(|a| a.offers.get(offer)?.gone);
+        match gone {
+            None | Some(Gone::Withdrawn) => Ok(()),
+            Some(Gone::GivenUp | Gone::Closed) => Err(BookError::Closed),
+        }
+    }
+
     /// Checks a kept offer against what the view knows now.
-    fn recheck(&self, offer: &RecordId, now: Time) -> Result<(), BookError> {
+    fn recheck_chain(&self, offer: &RecordId, now: Time) -> Result<(), BookError> {
         let asked = self.state.asked.as_ref().ok_or(BookError::Unknown)?;
         let kept = asked.offers.get(offer).ok_or(BookError::Unknown)?;
         let certificate = self
@@ -160,17 +183,17 @@ impl User {
         let pending = asked
             .booking
             .as_ref()
-            .filter(|b| b.ticket == ticket && b.status == BookingStatus::Sending)
+            .filter(|b| b.ticket == ticket && !b.sent && b.status != BookingStatus::Withdrawn)
             .map(|b| b.offer);
         if let Some(offer) = pending
-            && let Err(error) = self.recheck(&offer, now)
+            && let Err(error) = self.recheck_chain(&offer, now)
         {
             match error {
                 BookError::Invalid(e) if e.may_change() => {
                     self.events
                         .push(UserEvent::ViewStale(Problem::StatusExpired));
                 }
-                BookError::Invalid(e) => self.withdraw(e),
+                BookError::Invalid(e) => self.withdraw(e, now),
                 _ => {}
             }
             return None;
@@ -180,19 +203,23 @@ impl User {
 
     /// The booking is not sent after all. It may have reached the provider by an earlier try whose
     /// answer was lost, so an answer to it is still listened for.
-    fn withdraw(&mut self, reason: InvalidOffer) {
+    fn withdraw(&mut self, reason: InvalidOffer, now: Time) {
         let Some(asked) = self.state.asked.as_mut() else {
             return;
         };
         let Some(booking) = asked.booking.as_mut() else {
             return;
         };
-        booking.status = BookingStatus::Withdrawn;
-        let ticket = booking.ticket;
+        let (ticket, cancelled) = (booking.ticket, !booking.status.stands());
+        // Nothing of it waits any more.
+        booking.sent = cancelled;
         if let Some(channel) = asked.channels.get_mut(&ticket) {
             channel.out.waiting = Many::default();
         }
-        self.events.push(UserEvent::BookingWithdrawn(reason));
+        if !cancelled {
+            asked.becomes(BookingStatus::Withdrawn, now);
+            self.events.push(UserEvent::BookingWithdrawn(reason));
+        }
     }
 
     pub(super) fn written(&mut self, ticket: TicketId, receipt: &Receipt) -> Result<(), Problem> {
@@ -204,16 +231,18 @@ impl User {
         };
         channel.out.written(receipt, &self.view)?;
         let all_written = channel.out.waiting.is_empty();
+        let now = self.now;
         if let Some(b) = asked.booking.as_mut()
             && b.ticket == ticket
-            && b.status == BookingStatus::Sending
+            && !b.sent
             && all_written
         {
-            b.status = BookingStatus::Sent;
-            self.events.push(UserEvent::BookingSent {
-                offer: b.offer,
-                slot: b.slot,
-            });
+            b.sent = true;
+            if b.status == BookingStatus::Sending {
+                let (offer, slot) = (b.offer, b.slot);
+                asked.becomes(BookingStatus::Sent, now);
+                self.events.push(UserEvent::BookingSent { offer, slot });
+            }
         }
         Ok(())
     }
@@ -239,78 +268,18 @@ impl User {
         }
         // The mailbox takes nothing more: whatever waits cannot be said there.
         channel.out.waiting = Many::default();
-        if let Some(b) = asked
+        if asked
             .booking
-            .as_mut()
-            .filter(|b| b.ticket == ticket && b.status == BookingStatus::Sending)
+            .as_ref()
+            .is_some_and(|b| b.ticket == ticket && b.status == BookingStatus::Sending)
         {
-            b.status = BookingStatus::Withdrawn;
+            asked.becomes(BookingStatus::Withdrawn, now);
+        }
+        // A change that nobody reads changes nothing.
+        if let Some(b) = asked.booking.as_mut().filter(|b| b.ticket == ticket) {
+            b.change = None;
         }
         self.events.push(UserEvent::Refused(problem));
-    }
-
-    /// Cancels the booking: tells the provider, and frees the booking lock. With `again`, asks for
-    /// another offer.
-    ///
-    /// # Errors
-    /// [`CancelError`]; nothing changed then.
-    pub fn cancel<R: CryptoRng + ?Sized>(
-        &mut self,
-        again: bool,
-        rng: &mut R,
-    ) -> Result<(), CancelError> {
-        let asked = self
-            .state
-            .asked
-            .as_mut()
-            .filter(|a| a.busy())
-            .ok_or(CancelError::None)?;
-        let (Some(request), Some(admitted), Some(booking)) =
-            (&asked.request, &asked.admitted, asked.booking.as_mut())
-        else {
-            return Err(CancelError::None);
-        };
-        let channel = asked
-            .channels
-            .get_mut(&booking.ticket)
-            .ok_or(CancelError::None)?;
-        let sealing = asked
-            .offers
-            .get(&booking.offer)
-            .map(|o| o.offer.sealing)
-            .ok_or(CancelError::None)?;
-        let release = Release {
-            region: asked.region,
-            request: request.id,
-            lock: booking.lock,
-            expires: admitted.expires,
-        };
-        let release: Bytes<512> = signed(&release, &asked.draw.key).map_err(CancelError::Write)?;
-        let cancellation = Cancellation {
-            booking: booking.id,
-            again,
-            release: release.clone(),
-        };
-        let letter = ToProvider::Cancellation(
-            signed(&cancellation, &asked.draw.key).map_err(CancelError::Write)?,
-        );
-        channel
-            .out
-            .push(
-                &asked.draw.key,
-                &sealing,
-                Purpose::Message,
-                &to_bytes(&letter),
-                rng,
-            )
-            .map_err(CancelError::Write)?;
-        booking.status = BookingStatus::Cancelled;
-        booking.release = Some(release.into_vec().into());
-        self.events.push(UserEvent::Cancelled {
-            offer: booking.offer,
-            slot: booking.slot,
-        });
-        Ok(())
     }
 
     /// Writes a message to the provider of an offer.
@@ -342,49 +311,54 @@ impl User {
             .map_err(BookError::Write)
     }
 
-    /// The release of a cancelled booking's lock, once the provider's copy is written.
-    pub(super) fn release_call(&self) -> Option<Call> {
-        let release = self
-            .state
-            .asked
-            .as_ref()?
-            .booking
-            .as_ref()?
-            .release
-            .as_ref()?;
-        Some(Call::new(CallKind::Release, release.to_vec()))
-    }
-
-    pub(super) fn released(&mut self, receipt: &Receipt) -> Result<(), Problem> {
+    /// The booking there was goes to those of the past.
+    pub(super) fn bury(&mut self) {
         let Some(asked) = self.state.asked.as_mut() else {
-            return Ok(());
+            return;
         };
-        let Some(booking) = asked.booking.as_mut() else {
-            return Ok(());
+        let Some(booking) = asked.booking.take() else {
+            return;
         };
-        if let Some(release) = &booking.release {
-            check_receipt(
-                receipt,
-                ItemKind::Release,
-                release,
-                asked.region.as_bytes(),
-                &self.view,
-            )?;
-            booking.release = None;
+        let Some(kept) = asked.offers.get(&booking.offer) else {
+            return;
+        };
+        let Some(slot) = kept.offer.slots.get(usize::from(booking.slot)) else {
+            return;
+        };
+        let past = PastBooking {
+            offer: booking.offer,
+            practice: kept.offer.practice.clone(),
+            start: booking.start,
+            minutes: slot.minutes,
+            what: slot.what.clone(),
+            status: booking.status,
+            reason: booking.reason,
+            since: booking.since,
+        };
+        if self.state.past.len() >= MAX_PAST {
+            self.state.past.remove(0);
         }
-        Ok(())
+        self.state.past.push(past);
     }
 }
 
 impl Asked {
-    /// Whether the release may go out: after the cancellation, so that the provider hears it first.
-    pub(super) fn releases(&self) -> bool {
-        self.booking.as_ref().is_some_and(|b| {
-            b.release.is_some()
-                && self
-                    .channels
-                    .get(&b.ticket)
-                    .is_none_or(|c| c.out.waiting.is_empty())
-        })
+    /// Of a withdrawn booking nobody knows whether it arrived: its lock is freed before another is
+    /// asked for, and should it be confirmed after all, it is cancelled.
+    pub(super) fn take_back(&mut self) {
+        let Some(old) = self
+            .booking
+            .as_ref()
+            .filter(|b| b.status == BookingStatus::Withdrawn)
+        else {
+            return;
+        };
+        let (lock, ticket) = (old.lock, old.ticket);
+        if let Some(l) = self.locks.get_mut(&lock) {
+            l.withdrawn = true;
+        }
+        if let Ok(release) = self.release_of(lock) {
+            self.release(lock, ticket, release.into_vec());
+        }
     }
 }

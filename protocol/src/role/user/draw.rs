@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::state::{Admitted, Asked, Draw, Placed, Token, Wishes};
+use super::state::{Admitted, Asked, Draw, MAX_REDRAWS, Placed, Redraw, Relisting, Token, Wishes};
 use super::{Task, User, UserEvent};
 use crate::booking::Wish;
 use crate::bounded::Bytes;
@@ -14,7 +14,7 @@ use crate::id::{NodeId, RegionId, RequestId};
 use crate::mailbox::{Life, SlotClass, Writers};
 use crate::problem::Problem;
 use crate::queue::{Admission, Request};
-use crate::role::kept::{Secret, Seed, Table};
+use crate::role::kept::{Many, Secret, Seed, Table};
 use crate::role::talk::{Seen, mailbox, nonce, stale, transient};
 use crate::seal::{Purpose, seal};
 use crate::size::SizeClass;
@@ -52,15 +52,34 @@ impl Asked {
             region,
             wishes,
             draw: Draw::new(rng),
+            drawn: 0,
+            redrawn: Many::default(),
+            away: None,
             token: None,
             request: None,
             admitted: None,
             seen: Seen::new(),
             offers: Table::default(),
             channels: Table::default(),
+            spoiled: Many::default(),
             attempts: 0,
             booking: None,
+            locks: Table::default(),
+            releases: Table::default(),
+            relist: Relisting::default(),
         }
+    }
+
+    /// Starts over with a new draw; remembers how often and why.
+    fn redraw<R: CryptoRng + ?Sized>(&mut self, why: Option<Problem>, at: Time, rng: &mut R) {
+        let mut again = Asked::new(self.region, self.wishes.clone(), rng);
+        again.drawn = self.drawn;
+        again.redrawn = std::mem::take(&mut self.redrawn);
+        if again.redrawn.len() >= MAX_REDRAWS {
+            again.redrawn.remove(0);
+        }
+        again.redrawn.push(Redraw { at, why });
+        *self = again;
     }
 }
 
@@ -68,10 +87,32 @@ impl User {
     /// Draws a new token, with a new nonce and new keys: for a request whose issuer is away for long.
     /// Does nothing once the request is admitted.
     pub fn draw_anew<R: CryptoRng + ?Sized>(&mut self, rng: &mut R) {
+        self.redraw(None, rng);
+    }
+
+    fn redraw<R: CryptoRng + ?Sized>(&mut self, why: Option<Problem>, rng: &mut R) {
+        let at = self.now;
         if let Some(asked) = self.state.asked.as_mut().filter(|a| a.admitted.is_none()) {
-            *asked = Asked::new(asked.region, asked.wishes.clone(), rng);
+            asked.redraw(why, at, rng);
             self.desk.done(&Task::Token);
             self.desk.done(&Task::Request);
+            self.events.extend(why.map(UserEvent::Redrawn));
+        }
+    }
+
+    /// When patience with an issuer that is away ends. While that is the node talked to, there is no
+    /// better one to draw at.
+    pub(super) fn patience_ends(&self) -> Option<Time> {
+        let asked = self.state.asked.as_ref().filter(|a| a.admitted.is_none())?;
+        let elsewhere = asked.token.as_ref()?.issuer != self.state.node;
+        let end = asked.away?.plus(self.state.patience?);
+        elsewhere.then_some(end)
+    }
+
+    /// Draws anew where the issuer was away for too long.
+    pub(super) fn lose_patience<R: CryptoRng + ?Sized>(&mut self, now: Time, rng: &mut R) {
+        if self.patience_ends().is_some_and(|end| end <= now) {
+            self.redraw(Some(Problem::IssuerAway), rng);
         }
     }
 
@@ -155,6 +196,8 @@ impl User {
             issuer,
             epoch: token.epoch,
         });
+        asked.drawn = asked.drawn.saturating_add(1);
+        asked.away = None;
         self.events.push(UserEvent::Drawn {
             issuer,
             epoch: token.epoch,
@@ -239,6 +282,7 @@ impl User {
         if !fits {
             return Err(Problem::BrokenChain);
         }
+        asked.away = None;
         asked.admitted = Some(Admitted {
             bytes: bytes.into(),
             expires: admission.expires,
@@ -291,13 +335,14 @@ impl User {
         }
         match problem {
             Problem::IssuerAway => {
+                asked.away.get_or_insert(now);
                 if failures.is_multiple_of(ISSUER_TRIES) {
                     self.events.push(UserEvent::IssuerAway);
                 }
             }
             // The token is worth nothing any more; so is one whose admission went to bytes now lost.
             Problem::EpochClosed | Problem::TokenUsed => {
-                *asked = Asked::new(asked.region, asked.wishes.clone(), rng);
+                asked.redraw(Some(problem), now, rng);
                 self.desk.failed(&Task::Token, now, rng);
                 self.events.push(UserEvent::Redrawn(problem));
             }

@@ -31,12 +31,27 @@ pub enum UserEvent {
     },
     /// The token's issuer has been away for some tries: wait, or [`super::User::draw_anew`].
     IssuerAway,
-    /// The token was no longer good, for this reason; a new one is being drawn.
+    /// The token was no longer good, for this reason, and a new one is being drawn:
+    /// [`Problem::EpochClosed`], [`Problem::TokenUsed`], or [`Problem::IssuerAway`] where the issuer
+    /// was away for longer than [`super::User::set_patience`] allows.
     Redrawn(Problem),
     /// A good offer came.
     OfferReceived(OfferView),
     /// An offer came that is not shown.
     InvalidOffer(InvalidOffer),
+    /// An offer is not to be shown any more, or not for now: its provider's certificate is not in force
+    /// by what is known of the chain of trust.
+    OfferWithdrawn {
+        /// The offer.
+        offer: RecordId,
+        /// Why.
+        why: InvalidOffer,
+    },
+    /// An offer that was withdrawn for now is good again.
+    OfferReturned {
+        /// The offer.
+        offer: RecordId,
+    },
     /// Marks of an offer changed.
     SlotsChanged {
         /// The offer.
@@ -73,6 +88,66 @@ pub enum UserEvent {
     },
     /// Something came as a confirmation that is none.
     InvalidConfirmation,
+    /// The provider has no other slot to offer now; it will offer one when it can.
+    NothingFree {
+        /// The ticket of its offers.
+        ticket: TicketId,
+    },
+    /// A change was confirmed: the booking is for this slot now.
+    Changed {
+        /// The offer.
+        offer: RecordId,
+        /// The slot.
+        slot: u8,
+        /// When it starts.
+        start: Time,
+    },
+    /// A change was not confirmed: the booking stands as it was.
+    ChangeRejected {
+        /// The offer of the slot that was wanted.
+        offer: RecordId,
+        /// The slot that was wanted.
+        slot: u8,
+        /// Why.
+        reason: Rejection,
+    },
+    /// The provider cancelled the booking; another slot may be booked.
+    CancelledByProvider {
+        /// The offer.
+        offer: RecordId,
+        /// The slot.
+        slot: u8,
+        /// Why, to read.
+        text: Text<300>,
+        /// The provider says that another offer follows.
+        again: bool,
+    },
+    /// Something came as a provider's cancellation that is none.
+    InvalidCancellation,
+    /// The certificate of the provider of the booking was revoked. The booking stays until the user
+    /// cancels it.
+    ProviderRevoked {
+        /// The offer.
+        offer: RecordId,
+        /// The slot.
+        slot: u8,
+    },
+    /// Listed again in the region's queue.
+    Relisted,
+    /// The token was listed, or booked, as often as it may: no more offers come.
+    NoMoreOffers,
+    /// The mediator's inbox has the report.
+    Reported {
+        /// The offer reported.
+        offer: RecordId,
+    },
+    /// A report cannot be written.
+    ReportRefused {
+        /// The offer reported.
+        offer: RecordId,
+        /// Why.
+        problem: Problem,
+    },
     /// The booking is cancelled.
     Cancelled {
         /// The offer.
@@ -136,7 +211,7 @@ pub struct OfferView {
     pub expires: Time,
 }
 
-/// How far a user is.
+/// How far a user is: the short form of [`super::Overview`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UserStatus {

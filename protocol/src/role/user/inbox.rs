@@ -1,25 +1,30 @@
-//! What comes to a user: offers in the inbox; confirmations, new offers and messages in a channel.
+//! What comes to a user's inbox: offers, each by its ticket; and what the marks of their slots say.
 
 use super::check::{InvalidOffer, OfferContext, check_offer};
-use super::state::{Asked, BookingStatus, Channel, KeptOffer, MarkSeen};
+use super::state::{Asked, Channel, KeptOffer, MarkSeen};
 use super::{Task, User, UserEvent};
-use crate::booking::{Confirmation, Decision, Offer, ToUser};
+use crate::booking::Offer;
 use crate::bounded::List;
 use crate::client::{Call, CallKind, MAX_MARKS, MarkOrder, Marks};
-use crate::codec::{from_bytes, to_bytes};
+use crate::codec::to_bytes;
 use crate::cose::{Verified, parse};
 use crate::id::{MailboxId, RecordId, TicketId};
 use crate::item::check_ticket;
-use crate::mailbox::{Entry, MarkState, MarkValue, Page, ticket_slot};
+use crate::key::VerifyingKey;
+use crate::mailbox::{Entry, MarkState, Page, ticket_slot};
 use crate::problem::Problem;
-use crate::role::kept::Many;
 use crate::role::talk::{Outbox, Seen, open_from};
-use crate::seal::{Purpose, capacity};
-use crate::size::SizeClass;
+use crate::seal::Purpose;
 use crate::time::Time;
 
+/// Most tickets that brought nothing good which are remembered.
+const MAX_SPOILED: usize = 16;
+/// How many ordinary reads pass between two reads of the marks.
+const MARKS_PACE: u32 = 4;
+
 impl Asked {
-    fn context(&self, ticket: TicketId) -> Option<OfferContext> {
+    /// What an offer by this ticket must agree with.
+    pub(super) fn context(&self, ticket: TicketId) -> Option<OfferContext> {
         Some(OfferContext {
             request: self.request.as_ref()?.id,
             region: self.region,
@@ -31,14 +36,6 @@ impl Asked {
                 .get(&ticket)
                 .map(|c| (c.out.mailbox.clone(), c.to_user.clone())),
         })
-    }
-
-    /// The ids of marks worth asking for: of open offers, those that are not known to be taken first.
-    pub(super) fn marks(&self, now: Time) -> Vec<MailboxId> {
-        let open = self.offers.values().filter(|o| now <= o.offer.expires);
-        open.flat_map(|o| o.offer.slots.iter().map(|s| s.mark.id()))
-            .take(MAX_MARKS)
-            .collect()
     }
 }
 
@@ -54,11 +51,10 @@ impl User {
     }
 
     fn take_entry(&mut self, entry: &Entry, now: Time) {
-        let found = self.read_offer(entry, now);
-        match found {
-            Ok(offer) => self.keep_offer(offer),
+        match self.read_offer(entry, now) {
+            Ok((offer, key)) => self.keep_offer(offer, Some(key), now),
             // The view may learn more: the entry is looked at again, the person told once.
-            Err(e) if e.may_change() => {
+            Err((e, _)) if e.may_change() => {
                 if self.waiting.insert(entry.item, e) != Some(e) {
                     self.events.push(UserEvent::InvalidOffer(e));
                     self.events
@@ -66,7 +62,14 @@ impl User {
                 }
                 return;
             }
-            Err(e) => self.events.push(UserEvent::InvalidOffer(e)),
+            Err((e, ticket)) => {
+                self.events.push(UserEvent::InvalidOffer(e));
+                if let (Some(ticket), Some(asked)) = (ticket, self.state.asked.as_mut())
+                    && asked.spoiled.len() < MAX_SPOILED
+                {
+                    asked.spoiled.push(ticket);
+                }
+            }
         }
         self.waiting.remove(&entry.item);
         if let Some(asked) = &mut self.state.asked {
@@ -74,184 +77,115 @@ impl User {
         }
     }
 
-    fn read_offer(&self, entry: &Entry, now: Time) -> Result<Verified<Offer>, InvalidOffer> {
+    /// The offer in an entry and its ticket's key; else what is wrong, and the ticket if that is good.
+    #[allow(clippy::type_complexity)]
+    fn read_offer(
+        &self,
+        entry: &Entry,
+        now: Time,
+    ) -> Result<(Verified<Offer>, VerifyingKey), (InvalidOffer, Option<TicketId>)> {
         let (asked, placed) = self
             .state
             .asked
             .as_ref()
             .and_then(|a| Some((a, a.request.as_ref()?)))
-            .ok_or(InvalidOffer::OtherRequest)?;
+            .ok_or((InvalidOffer::OtherRequest, None))?;
         let ticket = check_ticket(entry.grants.iter().map(|g| &**g), &self.view)
-            .map_err(InvalidOffer::Ticket)?;
+            .map_err(|p| (InvalidOffer::Ticket(p), None))?;
         let grant = ticket.grant();
         if grant.request != placed.id
             || grant.inbox != placed.inbox.id()
             || ticket_slot(&ticket.id()) != entry.slot
         {
-            return Err(InvalidOffer::Ticket(Problem::WrongSlot));
+            return Err((InvalidOffer::Ticket(Problem::WrongSlot), None));
         }
+        let spoiled = |e| (e, Some(ticket.id()));
         let bytes = open_from(&placed.inbox, &asked.draw.user, Purpose::Offer, &entry.blob)
-            .map_err(|_| InvalidOffer::Sealed)?;
+            .map_err(|_| spoiled(InvalidOffer::Sealed))?;
         let context = asked
             .context(ticket.id())
-            .ok_or(InvalidOffer::OtherRequest)?;
-        check_offer(&bytes, &context, &self.view, now)
+            .ok_or((InvalidOffer::OtherRequest, None))?;
+        let offer = check_offer(&bytes, &context, &self.view, now).map_err(spoiled)?;
+        Ok((offer, grant.key))
     }
 
-    fn keep_offer(&mut self, offer: Verified<Offer>) {
+    /// Keeps an offer that passed every check. The first of a ticket brings the ticket's `key`.
+    pub(super) fn keep_offer(
+        &mut self,
+        offer: Verified<Offer>,
+        key: Option<VerifyingKey>,
+        now: Time,
+    ) {
         let Some(asked) = self.state.asked.as_mut() else {
             return;
         };
         let (id, signer) = (offer.id(), *offer.signer());
-        if asked.offers.contains_key(&id) {
+        if asked.offers.contains_key(&id) || !asked.room(now) {
             return;
         }
+        let bytes = offer.bytes().to_vec();
         let offer = offer.into_value();
-        asked
-            .channels
-            .entry(offer.ticket)
-            .or_insert_with(|| Channel {
+        let ticket = offer.ticket;
+        if let (None, Some(key)) = (asked.channels.get(&ticket), key) {
+            let channel = Channel {
                 out: Outbox::new(offer.to_provider.clone()),
                 to_user: offer.to_user.clone(),
                 signer,
+                key,
                 seen: Seen::new(),
-            });
-        let marks = Many::from(vec![None; offer.slots.len()]);
-        asked.offers.insert(
-            id,
-            KeptOffer {
-                offer,
-                signer,
-                marks,
-            },
-        );
+                until: offer.expires,
+                given_up: false,
+                asks: None,
+                owed: false,
+            };
+            asked.channels.insert(ticket, channel);
+        }
+        let (Some(channel), Ok(kept)) = (
+            asked.channels.get_mut(&ticket),
+            KeptOffer::new(&bytes, offer, signer),
+        ) else {
+            return;
+        };
+        // This is what was asked for, or owed.
+        channel.asks = None;
+        channel.owed = false;
+        asked.spoiled.retain(|t| *t != ticket);
+        asked.offers.insert(id, kept);
         self.refresh = true;
+        self.bare = None;
         if let Some(view) = self.offer(&id) {
             self.events.push(UserEvent::OfferReceived(view));
         }
     }
 
-    /// Takes a page of the mailbox in which a provider answers.
-    pub(super) fn take_channel(&mut self, ticket: TicketId, page: &Page, now: Time) {
-        let Some(channel) = self
-            .state
-            .asked
-            .as_ref()
-            .and_then(|a| a.channels.get(&ticket))
-        else {
-            return;
+    /// The ids of marks worth asking for: of the offers that may be shown.
+    pub(super) fn marks(&self) -> Vec<MailboxId> {
+        let Some(asked) = &self.state.asked else {
+            return Vec::new();
         };
-        for entry in channel.seen.fresh(&page.entries) {
-            let taken = self.take_letter(ticket, entry, now);
-            let channel = self
-                .state
-                .asked
-                .as_mut()
-                .and_then(|a| a.channels.get_mut(&ticket));
-            if let (true, Some(channel)) = (taken, channel) {
-                channel.seen.add(entry.item);
-            }
-        }
+        self.shown_offers(asked)
+            .flat_map(|(_, o)| o.offer.slots.iter().map(|s| s.mark.id()))
+            .take(MAX_MARKS)
+            .collect()
     }
 
-    /// Deals with one letter; false where it is to be looked at again.
-    fn take_letter(&mut self, ticket: TicketId, entry: &Entry, now: Time) -> bool {
-        let Some(letter) = self.open_letter(ticket, entry) else {
-            return true;
-        };
-        match letter {
-            ToUser::Confirmation(bytes) => self.take_confirmation(ticket, &bytes),
-            ToUser::Message(text) => self.events.push(UserEvent::Message { ticket, text }),
-            ToUser::Cancellation(_) => {}
-            ToUser::Offer(bytes) => {
-                let context = self.state.asked.as_ref().and_then(|a| a.context(ticket));
-                let checked = context
-                    .ok_or(InvalidOffer::OtherRequest)
-                    .and_then(|c| check_offer(&bytes, &c, &self.view, now));
-                match checked {
-                    Ok(offer) => self.keep_offer(offer),
-                    Err(e) => {
-                        if self.waiting.insert(entry.item, e) != Some(e) {
-                            self.events.push(UserEvent::InvalidOffer(e));
-                        }
-                        return !e.may_change();
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    fn open_letter(&self, ticket: TicketId, entry: &Entry) -> Option<ToUser> {
+    /// When the marks are to be read next: at once if somebody wants to know, else now and then while
+    /// there is something to choose.
+    pub(super) fn marks_wanted(&self) -> Option<Time> {
         let asked = self.state.asked.as_ref()?;
-        let channel = asked.channels.get(&ticket)?;
-        [Purpose::Confirmation, Purpose::Offer, Purpose::Message]
-            .into_iter()
-            .find_map(|purpose| {
-                let plain =
-                    open_from(&channel.to_user, &asked.draw.user, purpose, &entry.blob).ok()?;
-                let letter: ToUser = from_bytes(&plain, capacity(SizeClass::Small)).ok()?;
-                let fits = matches!(
-                    (&letter, purpose),
-                    (ToUser::Confirmation(_), Purpose::Confirmation)
-                        | (ToUser::Offer(_), Purpose::Offer)
-                        | (ToUser::Message(_), Purpose::Message)
-                );
-                fits.then_some(letter)
-            })
-    }
-
-    /// A decision counts if the provider of the offer signed it for the booking under way.
-    fn take_confirmation(&mut self, ticket: TicketId, bytes: &[u8]) {
-        let Some(asked) = self.state.asked.as_mut() else {
-            return;
-        };
-        let (Some(channel), Some(booking)) = (asked.channels.get(&ticket), asked.booking.as_mut())
-        else {
-            return;
-        };
-        let Ok(said) = parse::<Confirmation>(bytes).and_then(|s| s.verify(&channel.signer)) else {
-            self.events.push(UserEvent::InvalidConfirmation);
-            return;
-        };
-        if said.booking != booking.id {
-            // An answer to an earlier attempt, which is over.
-            return;
-        }
-        if said.offer != booking.offer || said.slot != booking.slot || said.start != booking.start {
-            self.events.push(UserEvent::InvalidConfirmation);
-            return;
-        }
-        let open = matches!(
-            booking.status,
-            BookingStatus::Sending | BookingStatus::Sent | BookingStatus::Withdrawn
-        );
-        match said.decision {
-            Decision::Confirmed if open => {
-                booking.status = BookingStatus::Confirmed;
-                self.events.push(UserEvent::Confirmed {
-                    offer: booking.offer,
-                    slot: booking.slot,
-                    start: booking.start,
-                });
-            }
-            Decision::Rejected(reason) if open => {
-                booking.status = BookingStatus::Rejected;
-                booking.reason = Some(reason);
-                self.refresh = true;
-                self.events.push(UserEvent::Rejected {
-                    offer: booking.offer,
-                    slot: booking.slot,
-                    reason,
-                });
-            }
-            // The first answer stands; what was cancelled stays so.
-            Decision::Confirmed | Decision::Rejected(_) => {}
+        self.shown_offers(asked).next()?;
+        if self.refresh {
+            Some(Time::ZERO)
+        } else {
+            (self.state.automatic && !asked.busy()).then_some(self.marks_due)
         }
     }
 
-    pub(super) fn marks_call(&self, now: Time) -> Option<Call> {
-        let marks = List::try_from(self.state.asked.as_ref()?.marks(now)).ok()?;
+    pub(super) fn marks_call(&mut self, now: Time) -> Option<Call> {
+        self.refresh = false;
+        let pause = self.pace.read.get().saturating_mul(MARKS_PACE);
+        self.marks_due = now.plus(crate::time::Seconds::new(pause));
+        let marks = List::try_from(self.marks()).ok()?;
         Some(Call::new(
             CallKind::ReadMarks,
             to_bytes(&MarkOrder { marks }),
@@ -259,7 +193,7 @@ impl User {
     }
 
     /// Takes the states of marks: those that the mark's key signed and that are not older than known.
-    pub(super) fn take_marks(&mut self, marks: &Marks) {
+    pub(super) fn take_marks(&mut self, marks: &Marks, now: Time) {
         let Some(asked) = self.state.asked.as_mut() else {
             return;
         };
@@ -288,18 +222,21 @@ impl User {
             }
         }
         changed.dedup();
-        let all_taken = !asked.offers.is_empty()
-            && asked.offers.values().all(|o| {
-                o.marks
-                    .iter()
-                    .all(|m| m.is_some_and(|m| m.value == MarkValue::Taken))
-            });
-        self.events.extend(
-            changed
-                .into_iter()
-                .map(|offer: RecordId| UserEvent::SlotsChanged { offer }),
-        );
-        if all_taken && !asked.busy() {
+        let Some(asked) = self.state.asked.as_ref() else {
+            return;
+        };
+        let shown = |id: &RecordId| self.offer(id).is_some();
+        let told: Vec<_> = changed
+            .iter()
+            .filter(|id| shown(id))
+            .map(|offer| UserEvent::SlotsChanged { offer: *offer })
+            .collect();
+        let none = !changed.is_empty()
+            && self.shown_offers(asked).next().is_some()
+            && self.outlook(asked, now).open == 0
+            && !asked.busy();
+        self.events.extend(told);
+        if none {
             self.events.push(UserEvent::AllTaken);
         }
         self.desk.done(&Task::Marks);
@@ -324,6 +261,12 @@ impl User {
                 .to_user
                 .clone(),
         )
+    }
+
+    /// Every offer that is kept, shown or not.
+    pub(in crate::role) fn kept_offers(&self) -> Vec<RecordId> {
+        let asked = self.state.asked.iter();
+        asked.flat_map(|a| a.offers.keys().copied()).collect()
     }
 
     pub(in crate::role) fn booking_id(&self) -> Option<RecordId> {

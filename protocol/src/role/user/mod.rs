@@ -1,13 +1,23 @@
-//! A user: draws a token, places a request, checks the offers that come, books one slot, cancels.
+//! A user: draws a token, places a request, checks the offers that come, books one slot, changes or
+//! cancels it, is listed again when nothing is left, reports a provider.
 //!
-//! One request at a time. What a node withholds does not come; whatever comes is checked to the
-//! federation's roots before a person sees it, and again before the person's data leaves.
+//! One request at a time: who looks for an appointment in several regions, or for several, keeps one
+//! machine for each, with a key of its own, so that nobody can tell that they belong together. What a
+//! node withholds does not come; whatever comes is checked to the federation's roots before a person
+//! sees it, as long as it is shown, and again before the person's data leaves.
 
 mod book;
+mod cancel;
+mod change;
 mod check;
 mod draw;
 mod event;
 mod inbox;
+mod letters;
+mod offers;
+mod overview;
+mod relist;
+mod report;
 mod run;
 mod state;
 
@@ -15,19 +25,29 @@ use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
 
-pub use book::{BookError, CancelError};
+pub use book::BookError;
+pub use cancel::CancelError;
+pub use change::ChangeError;
 pub use check::{InvalidOffer, OfferContext, check_offer};
 pub use event::{AskError, OfferView, SlotState, SlotView, UserEvent, UserStatus};
-pub use state::{BookingStatus, Wishes};
+pub use overview::{BookingView, ChangeView, NextStep, Overview, WaitsFor};
+pub use relist::RelistError;
+pub use report::ReportError;
+pub use state::{BookingStatus, MAX_PAST, MAX_REDRAWS, PastBooking, Redraw, Wishes};
 
 use self::state::{Asked, State};
 use super::Pace;
 use super::desk::{Desk, Reads};
-use crate::id::{ItemId, NodeId, RecordId, RegionId, TicketId};
-use crate::mailbox::MarkValue;
-use crate::time::Time;
+use super::kept::Many;
+use crate::id::{ItemId, LockId, NodeId, RecordId, RegionId, TicketId};
+use crate::time::{Seconds, Time};
 use crate::token::UserData;
 use crate::trust::TrustView;
+
+/// How long a token's issuer may be away before another token is drawn, unless set otherwise.
+const PATIENCE: Seconds = Seconds::minutes(10);
+/// How long nothing is open before a user asks to be listed again, unless set otherwise.
+const RELIST_PAUSE: Seconds = Seconds::new(30);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Task {
@@ -37,7 +57,9 @@ pub(super) enum Task {
     Channel(TicketId),
     Marks,
     Write(TicketId),
-    Release,
+    Release(LockId),
+    Relist,
+    Report(RecordId),
 }
 
 /// A user's state machine.
@@ -50,8 +72,18 @@ pub struct User {
     events: Vec<UserEvent>,
     /// Offers that a view that knows more may see otherwise.
     waiting: BTreeMap<ItemId, InvalidOffer>,
+    /// Kept offers that do not hold by the present view.
+    hidden: BTreeMap<RecordId, InvalidOffer>,
     /// Marks are to be read.
     refresh: bool,
+    /// When they are read by themselves.
+    marks_due: Time,
+    /// Since when nothing is open.
+    bare: Option<Time>,
+    /// How long it may be so.
+    relist_pause: Seconds,
+    /// The status of which the person knows since when it is.
+    stage: UserStatus,
     /// The time it was last told.
     now: Time,
 }
@@ -73,13 +105,18 @@ impl User {
                 node,
                 data,
                 asked: None,
+                automatic: true,
+                patience: Some(PATIENCE),
+                since: Time::ZERO,
+                past: Many::default(),
+                reports: Many::default(),
             },
             view,
         )
     }
 
     fn with(state: State, view: TrustView) -> Self {
-        User {
+        let mut user = User {
             state,
             view,
             desk: Desk::new(),
@@ -87,12 +124,25 @@ impl User {
             pace: Pace::default(),
             events: Vec::new(),
             waiting: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             refresh: false,
+            marks_due: Time::ZERO,
+            bare: None,
+            relist_pause: RELIST_PAUSE,
+            stage: UserStatus::Idle,
             now: Time::ZERO,
-        }
+        };
+        user.stage = user.status();
+        user
     }
 
     /// Asks for an appointment in a region. The rest goes by itself up to the offers.
+    ///
+    /// Wishes are pairs of a key and a value. A key that occurs several times lists alternatives
+    /// (either vaccine will do); different keys must all be met; no wishes at all take any slot.
+    ///
+    /// For several regions, or several appointments at once, make a user for each: a token is good for
+    /// one booking, and separate machines have nothing in common that could be linked.
     ///
     /// # Errors
     /// [`AskError::Busy`].
@@ -110,15 +160,38 @@ impl User {
     }
 
     /// Forgets the request with its keys: offers and confirmations to it can no longer be read. A
-    /// booking should be cancelled first.
+    /// booking should be cancelled first. Reports that are on their way still go out.
     pub fn abandon(&mut self) {
+        self.bury();
         self.state.asked = None;
         self.waiting.clear();
+        self.hidden.clear();
+        self.bare = None;
+        self.state.reports.retain(|r| !r.written);
         self.desk.reset();
         self.reads.reset();
     }
 
-    /// How far it is.
+    /// Whether to ask to be listed again by itself once nothing acceptable is open; so it is unless set
+    /// otherwise. Stored.
+    pub fn set_automatic(&mut self, automatic: bool) {
+        self.state.automatic = automatic;
+    }
+
+    /// How long nothing must have been open before the user is listed again by itself (30 seconds unless
+    /// set otherwise; ten times that while a provider owes an answer). Not stored.
+    pub fn set_relist_pause(&mut self, pause: Seconds) {
+        self.relist_pause = pause;
+    }
+
+    /// How long the issuer of a token that is not admitted may be away, while another node is talked to,
+    /// before a new token is drawn there by itself (ten minutes unless set otherwise); nothing for never.
+    /// Stored.
+    pub fn set_patience(&mut self, patience: Option<Seconds>) {
+        self.state.patience = patience;
+    }
+
+    /// How far it is; [`User::overview`] tells more.
     #[must_use]
     pub fn status(&self) -> UserStatus {
         match &self.state.asked {
@@ -132,47 +205,12 @@ impl User {
         }
     }
 
-    /// The good offers, by id, the expired ones among them.
-    #[must_use]
-    pub fn offers(&self) -> Vec<OfferView> {
-        let ids = self.state.asked.iter().flat_map(|a| a.offers.keys());
-        ids.filter_map(|id| self.offer(id)).collect()
-    }
-
-    /// One good offer.
-    #[must_use]
-    pub fn offer(&self, id: &RecordId) -> Option<OfferView> {
-        let kept = self.state.asked.as_ref()?.offers.get(id)?;
-        let slots = kept
-            .offer
-            .slots
-            .iter()
-            .zip(kept.marks.iter())
-            .zip(0u8..)
-            .map(|((slot, mark), index)| SlotView {
-                index,
-                start: slot.start,
-                minutes: slot.minutes,
-                what: slot.what.clone(),
-                state: match mark.map(|m| m.value) {
-                    None => SlotState::Unknown,
-                    Some(MarkValue::Open) => SlotState::Open,
-                    Some(MarkValue::Taken) => SlotState::Taken,
-                },
-            });
-        Some(OfferView {
-            id: *id,
-            practice: kept.offer.practice.clone(),
-            slots: slots.collect(),
-            expires: kept.offer.expires,
-        })
-    }
-
     /// Reads the marks of all open offers at the next poll.
     pub fn refresh_marks(&mut self) {
         self.refresh = true;
     }
 
+    /// Ends what is over at `now`.
     fn expire(&mut self, now: Time) {
         let Some(asked) = &self.state.asked else {
             return;
@@ -185,6 +223,15 @@ impl User {
         if over && !confirmed {
             self.abandon();
             self.events.push(UserEvent::Expired);
+        }
+    }
+
+    /// Notes when the status changed.
+    fn note(&mut self, now: Time) {
+        let status = self.status();
+        if status != self.stage {
+            self.stage = status;
+            self.state.since = now;
         }
     }
 }

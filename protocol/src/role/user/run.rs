@@ -16,7 +16,10 @@ use zeroize::Zeroizing;
 
 impl User {
     fn wanted(&self, now: Time) -> Vec<(Task, Time)> {
-        let mut wanted = Vec::new();
+        let mut wanted: Vec<_> = self
+            .due_reports()
+            .map(|offer| (Task::Report(*offer), Time::ZERO))
+            .collect();
         let Some(asked) = &self.state.asked else {
             return wanted;
         };
@@ -32,18 +35,21 @@ impl User {
             if !channel.out.waiting.is_empty() {
                 wanted.push((Task::Write(*ticket), Time::ZERO));
             }
-            if asked.listens(ticket, now) {
+            if asked.listens(ticket, channel, now) {
                 wanted.push((
                     Task::Channel(*ticket),
                     self.reads.due(&channel.to_user.id()),
                 ));
             }
         }
-        if self.refresh && !asked.marks(now).is_empty() {
-            wanted.push((Task::Marks, Time::ZERO));
+        if let Some(at) = self.marks_wanted() {
+            wanted.push((Task::Marks, at));
         }
-        if asked.releases() {
-            wanted.push((Task::Release, Time::ZERO));
+        for lock in asked.due_releases() {
+            wanted.push((Task::Release(*lock), Time::ZERO));
+        }
+        if !asked.relist.waiting.is_empty() {
+            wanted.push((Task::Relist, Time::ZERO));
         }
         wanted
     }
@@ -52,12 +58,11 @@ impl User {
         match task {
             Task::Token => self.token_call(),
             Task::Request => self.request_call(now, rng),
-            Task::Marks => {
-                self.refresh = false;
-                self.marks_call(now)
-            }
+            Task::Marks => self.marks_call(now),
             Task::Write(ticket) => self.write_call(*ticket, now),
-            Task::Release => self.release_call(),
+            Task::Release(lock) => self.release_call(lock),
+            Task::Relist => self.relist_call(),
+            Task::Report(offer) => self.report_call(offer),
             Task::Inbox | Task::Channel(_) => {
                 let (mailbox, key) = self.mailbox_of(task)?;
                 let id = mailbox.id();
@@ -83,22 +88,30 @@ impl User {
         }
     }
 
-    fn take(&mut self, task: &Task, answer: Answer, now: Time) -> Result<(), Problem> {
+    fn take(
+        &mut self,
+        task: &Task,
+        answer: Answer,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Problem> {
         match (task, answer) {
             (Task::Token, Answer::Token(bytes)) => self.take_token(&bytes, now),
             (Task::Request, Answer::Admission(bytes)) => self.take_admission(&bytes),
             (Task::Marks, Answer::Marks(marks)) => {
-                self.take_marks(&marks);
+                self.take_marks(&marks, now);
                 Ok(())
             }
             (Task::Write(ticket), Answer::Receipt(receipt)) => self.written(*ticket, &receipt),
-            (Task::Release, Answer::Receipt(receipt)) => self.released(&receipt),
+            (Task::Release(lock), Answer::Receipt(receipt)) => self.released(lock, &receipt),
+            (Task::Relist, Answer::Receipt(receipt)) => self.relisted(&receipt),
+            (Task::Report(offer), Answer::Receipt(receipt)) => self.reported(offer, &receipt),
             (Task::Inbox | Task::Channel(_), Answer::Page(page)) => {
                 let Some((mailbox, _)) = self.mailbox_of(task) else {
                     return Ok(());
                 };
                 match task {
-                    Task::Channel(ticket) => self.take_channel(*ticket, &page, now),
+                    Task::Channel(ticket) => self.take_channel(*ticket, &page, now, rng),
                     _ => self.take_inbox(&page, now),
                 }
                 self.reads
@@ -120,6 +133,11 @@ impl User {
             (Task::Token, Failure::Refused(p)) => self.token_refused(p, now, rng),
             (Task::Request, Failure::Refused(p)) => self.request_refused(p, now, rng),
             (Task::Write(ticket), Failure::Refused(p)) => self.write_refused(*ticket, p, now, rng),
+            (Task::Release(lock), Failure::Refused(p)) => self.release_refused(*lock, p, now, rng),
+            (Task::Relist, Failure::Refused(p)) => self.relist_refused(p, now, rng),
+            (Task::Report(offer), Failure::Refused(p)) => {
+                self.report_refused(*offer, p, now, rng);
+            }
             (_, Failure::Refused(p)) => {
                 self.desk.failed(task, now, rng);
                 if !transient(p) && p != Problem::NotOpened {
@@ -139,7 +157,11 @@ impl Role for User {
     fn poll(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Vec<(CallId, Call)> {
         self.now = now;
         self.expire(now);
+        self.lose_patience(now, rng);
+        self.review(now);
+        self.look_round(now);
         self.work();
+        self.prepare_reports(rng);
         let mut calls = Vec::new();
         for task in self.desk.due(self.wanted(now), now) {
             match self.call(&task, now, rng) {
@@ -149,6 +171,7 @@ impl Role for User {
                 }
             }
         }
+        self.note(now);
         calls
     }
 
@@ -162,7 +185,7 @@ impl Role for User {
         self.now = now;
         if let Some(task) = self.desk.end(id) {
             match outcome {
-                Ok(answer) => match self.take(&task, answer, now) {
+                Ok(answer) => match self.take(&task, answer, now, rng) {
                     Ok(()) => self.desk.done(&task),
                     Err(problem) => {
                         self.events.push(UserEvent::BadAnswer(problem));
@@ -171,6 +194,7 @@ impl Role for User {
                 },
                 Err(failure) => self.fail(&task, failure, now, rng),
             }
+            self.note(now);
         }
         self.events()
     }
@@ -180,10 +204,18 @@ impl Role for User {
     }
 
     fn wake(&self) -> Option<Time> {
-        if self.working() {
+        if self.working() || self.reporting() {
             return Some(Time::ZERO);
         }
-        self.desk.wake(self.wanted(self.now))
+        [
+            self.desk.wake(self.wanted(self.now)),
+            self.patience_ends(),
+            self.relist_due(),
+            self.review_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn watching(&self) -> Vec<Mailbox> {
@@ -227,12 +259,12 @@ impl Role for User {
     }
 
     fn save(&self) -> Zeroizing<Vec<u8>> {
-        let offers = self
-            .state
-            .asked
-            .as_ref()
-            .map_or(0, |a| a.offers.len() + a.channels.len());
-        kept::save(NAME, VERSION, &self.state, 64 * 1024 + offers * 32 * 1024)
+        let parts = self.state.asked.as_ref().map_or(0, |a| {
+            let waiting: usize = a.channels.values().map(|c| c.out.waiting.len()).sum();
+            a.offers.len() + a.channels.len() + waiting
+        });
+        let room = 32 * 1024 + (parts + self.state.reports.len()) * 8 * 1024;
+        kept::save(NAME, VERSION, &self.state, room)
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {

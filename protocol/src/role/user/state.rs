@@ -1,21 +1,33 @@
 //! What a user's app must not forget.
 
-use crate::booking::{Offer, Rejection};
+use crate::booking::{Choice, Offer, Rejection, ReportReason};
 use crate::bounded::{List, Text};
+use crate::codec::{DecodeError, Decoder, Encoder, Wire};
+use crate::cose::parse;
 use crate::federation::Federation;
-use crate::id::{LockId, NodeId, RecordId, RegionId, RequestId, TicketId};
+use crate::hash::record_hash;
+use crate::id::{LockId, MediatorId, NodeId, RecordId, RegionId, RequestId, TicketId};
 use crate::key::VerifyingKey;
 use crate::mailbox::{Mailbox, MarkValue};
+use crate::mediation::{Practice, ProviderCertificate};
+use crate::problem::Problem;
 use crate::role::kept::{Blob, Many, Secret, Seed, Table};
+use crate::role::letterbox::Letter;
 use crate::role::talk::{Outbox, Seen};
-use crate::time::{Day, Time};
+use crate::time::{Day, Seconds, Time};
 use crate::token::UserData;
-use crate::{wire_code, wire_struct};
+use crate::{wire_code, wire_enum, wire_struct};
 
 pub(super) const NAME: &str = "lapwing/v1/role-user";
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
-/// Wishes: key (such as `vaccine`) and value.
+/// Most bookings of the past that are remembered.
+pub const MAX_PAST: usize = 32;
+/// Most causes of a redraw that are remembered for one request.
+pub const MAX_REDRAWS: usize = 16;
+
+/// Wishes: pairs of a key (such as `vaccine`) and a value. A key that occurs several times says that
+/// any of its values will do; different keys must all be met.
 pub type Wishes = List<(Text<40>, Text<120>), 8>;
 
 wire_struct! {
@@ -25,6 +37,16 @@ wire_struct! {
         pub(super) node: NodeId,
         pub(super) data: UserData,
         pub(super) asked: Option<Asked>,
+        /// Asks to be listed again by itself.
+        pub(super) automatic: bool,
+        /// How long a token's issuer may be away before a new token is drawn by itself.
+        pub(super) patience: Option<Seconds>,
+        /// Since when the status is what it is.
+        pub(super) since: Time,
+        /// Bookings that are over, the oldest first.
+        pub(super) past: Many<PastBooking>,
+        /// Reports to mediators, of this request and those still on their way.
+        pub(super) reports: Many<KeptReport>,
     }
 }
 
@@ -34,15 +56,56 @@ wire_struct! {
         pub(super) region: RegionId,
         pub(super) wishes: Wishes,
         pub(super) draw: Draw,
+        /// How many tokens were drawn for it.
+        pub(super) drawn: u32,
+        /// Why some of them were drawn anew, the oldest first.
+        pub(super) redrawn: Many<Redraw>,
+        /// Since when the token's issuer is known to be away.
+        pub(super) away: Option<Time>,
         pub(super) token: Option<Token>,
         pub(super) request: Option<Placed>,
         pub(super) admitted: Option<Admitted>,
         pub(super) seen: Seen,
         pub(super) offers: Table<RecordId, KeptOffer>,
         pub(super) channels: Table<TicketId, Channel>,
+        /// Tickets that brought nothing good, the newest last.
+        pub(super) spoiled: Many<TicketId>,
         /// How often an offer was accepted.
         pub(super) attempts: u32,
         pub(super) booking: Option<KeptBooking>,
+        /// Every lock that an acceptance allowed.
+        pub(super) locks: Table<LockId, Lock>,
+        /// Releases that no node has acknowledged.
+        pub(super) releases: Table<LockId, KeptRelease>,
+        pub(super) relist: Relisting,
+    }
+}
+
+wire_struct! {
+    /// Why a token was drawn anew, and when.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Redraw {
+        /// When.
+        pub at: Time,
+        /// What was wrong with the old one; nothing where the person asked for it.
+        pub why: Option<Problem>,
+    }
+}
+
+wire_struct! {
+    /// How often a user was listed again, and what is on its way.
+    #[derive(Default)]
+    pub(super) struct Relisting {
+        /// COSE records that no node has acknowledged, in order.
+        pub(super) waiting: Many<Blob>,
+        /// How many tickets were named so far.
+        pub(super) tickets: u32,
+        /// How many times it was asked for.
+        pub(super) times: u32,
+        /// The holders list this token no more.
+        pub(super) used_up: bool,
+        /// The person does not look for an appointment any more.
+        pub(super) content: bool,
     }
 }
 
@@ -100,14 +163,97 @@ wire_struct! {
     }
 }
 
-wire_struct! {
-    /// An offer that passed every check when it came.
-    pub(super) struct KeptOffer {
-        pub(super) offer: Offer,
-        /// The provider's signing key, by the certificate in the offer.
-        pub(super) signer: VerifyingKey,
-        /// One a slot.
-        pub(super) marks: Many<Option<MarkSeen>>,
+wire_enum! {
+    /// Why an offer is out of the question for good.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Gone {
+        /// The user gave it up to be listed again.
+        1 => GivenUp,
+        /// The provider said so.
+        2 => Closed,
+        /// Its certificate is revoked or over.
+        3 => Withdrawn,
+    }
+}
+
+/// An offer that passed every check when it came.
+pub(super) struct KeptOffer {
+    /// As the provider signed it.
+    pub(super) bytes: Blob,
+    /// What `bytes` says.
+    pub(super) offer: Offer,
+    /// The id of the certificate in it.
+    pub(super) certificate: RecordId,
+    /// The mediator that signed the certificate.
+    pub(super) mediator: MediatorId,
+    /// Until when the certificate is good.
+    pub(super) certified: Time,
+    /// The provider's signing key, by the certificate in the offer.
+    pub(super) signer: VerifyingKey,
+    /// One a slot.
+    pub(super) marks: Many<Option<MarkSeen>>,
+    /// One a slot: the provider said that it is taken.
+    pub(super) turned: Many<bool>,
+    pub(super) gone: Option<Gone>,
+}
+
+impl KeptOffer {
+    pub(super) fn new(
+        bytes: &[u8],
+        offer: Offer,
+        signer: VerifyingKey,
+    ) -> Result<Self, DecodeError> {
+        let slots = offer.slots.len();
+        let certificate = parse::<ProviderCertificate>(&offer.certificate).map_err(|_| {
+            DecodeError::OutOfBounds {
+                what: "certificate",
+            }
+        })?;
+        Ok(KeptOffer {
+            bytes: bytes.into(),
+            certificate: record_hash(&offer.certificate),
+            mediator: certificate.unverified().mediator,
+            certified: certificate.unverified().expires,
+            marks: Many::from(vec![None; slots]),
+            turned: Many::from(vec![false; slots]),
+            offer,
+            signer,
+            gone: None,
+        })
+    }
+
+    /// Whether a slot is known to be taken.
+    pub(super) fn taken(&self, slot: usize) -> bool {
+        let marked = self.marks.get(slot).copied().flatten();
+        marked.is_some_and(|m| m.value == MarkValue::Taken)
+            || self.turned.get(slot).copied().unwrap_or_default()
+    }
+}
+
+/// Stored as it was signed, and read anew: it is never a word off.
+impl Wire for KeptOffer {
+    fn encode(&self, out: &mut Encoder) {
+        out.array(5);
+        self.bytes.encode(out);
+        self.signer.encode(out);
+        self.marks.encode(out);
+        self.turned.encode(out);
+        self.gone.encode(out);
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        d.array(5)?;
+        let bytes = Blob::decode(d)?;
+        let offer = parse::<Offer>(&bytes)
+            .map_err(|_| DecodeError::OutOfBounds { what: "offer" })?
+            .unverified()
+            .clone();
+        let signer = VerifyingKey::decode(d)?;
+        let mut kept = KeptOffer::new(&bytes, offer, signer)?;
+        kept.marks = Many::decode(d)?;
+        kept.turned = Many::decode(d)?;
+        kept.gone = Option::decode(d)?;
+        Ok(kept)
     }
 }
 
@@ -117,7 +263,17 @@ wire_struct! {
         pub(super) out: Outbox,
         pub(super) to_user: Mailbox,
         pub(super) signer: VerifyingKey,
+        /// The ticket's key, by which the provider may release a lock.
+        pub(super) key: VerifyingKey,
         pub(super) seen: Seen,
+        /// Until when the region's holders count the ticket as an open offer.
+        pub(super) until: Time,
+        /// The offers of this ticket were given up.
+        pub(super) given_up: bool,
+        /// A letter that asked for other slots and was not answered yet.
+        pub(super) asks: Option<RecordId>,
+        /// The provider had nothing else, and owes an offer.
+        pub(super) owed: bool,
     }
 }
 
@@ -137,6 +293,8 @@ wire_code! {
         5 => Cancelled,
         /// Not sent: the offer did not pass the check just before.
         6 => Withdrawn,
+        /// Cancelled by the provider; another slot may be booked.
+        7 => CancelledByProvider,
     }
 }
 
@@ -144,39 +302,149 @@ wire_struct! {
     /// The booking under way, or the last one.
     pub(super) struct KeptBooking {
         pub(super) id: RecordId,
+        /// The id by which letters refer to it: of the latest confirmed change, if there was one.
+        pub(super) latest: RecordId,
         pub(super) offer: RecordId,
         pub(super) ticket: TicketId,
         pub(super) slot: u8,
         pub(super) start: Time,
         pub(super) lock: LockId,
         pub(super) status: BookingStatus,
+        /// Since when it is so.
+        pub(super) since: Time,
+        /// The provider's mailbox has it.
+        pub(super) sent: bool,
         pub(super) reason: Option<Rejection>,
-        /// The COSE release, once cancelled and until a node has it.
-        pub(super) release: Option<Blob>,
+        /// What the provider wrote when it cancelled.
+        pub(super) text: Option<Text<300>>,
+        pub(super) change: Option<KeptChange>,
+        /// The person was told that the provider's certificate is revoked.
+        pub(super) revoked: bool,
+    }
+}
+
+wire_struct! {
+    /// A change that was asked for and is not answered.
+    #[derive(Clone)]
+    pub(super) struct KeptChange {
+        pub(super) id: RecordId,
+        pub(super) choice: Choice,
+        pub(super) start: Time,
+    }
+}
+
+wire_enum! {
+    /// Whether a lock was ever held.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Held {
+        /// The provider said that it did not get it, or did not try.
+        1 => Never,
+        /// Nobody said.
+        2 => Maybe,
+        /// It was, by a booking that was confirmed.
+        3 => Yes,
+    }
+}
+
+wire_struct! {
+    /// A booking lock that an acceptance allowed.
+    pub(super) struct Lock {
+        pub(super) ticket: TicketId,
+        /// The booking that carried the acceptance.
+        pub(super) booking: RecordId,
+        /// The offer that was accepted.
+        pub(super) offer: RecordId,
+        pub(super) held: Held,
+        /// The booking was taken back without an answer: should it be confirmed, it is cancelled.
+        pub(super) withdrawn: bool,
+        /// It was named in a wish to be listed again.
+        pub(super) relisted: bool,
+    }
+}
+
+wire_struct! {
+    /// A release on its way to the holders.
+    pub(super) struct KeptRelease {
+        pub(super) ticket: TicketId,
+        pub(super) bytes: Blob,
+    }
+}
+
+wire_struct! {
+    /// A booking that is over.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PastBooking {
+        /// The offer's record id.
+        pub offer: RecordId,
+        /// With whom.
+        pub practice: Practice,
+        /// When the slot starts, or started.
+        pub start: Time,
+        /// How long it takes, in minutes.
+        pub minutes: u16,
+        /// What it was for.
+        pub what: Text<80>,
+        /// How it ended; confirmed, if the appointment took place.
+        pub status: BookingStatus,
+        /// Why it was not confirmed.
+        pub reason: Option<Rejection>,
+        /// Since when it was so.
+        pub since: Time,
+    }
+}
+
+wire_struct! {
+    /// A report to a mediator.
+    pub(super) struct KeptReport {
+        pub(super) request: RequestId,
+        /// The provider reported.
+        pub(super) signer: VerifyingKey,
+        pub(super) offer: RecordId,
+        pub(super) mediator: MediatorId,
+        pub(super) reason: ReportReason,
+        /// The encoded report; empty once it is written.
+        pub(super) plain: Blob,
+        /// Sealed to the mediator, once its keys are known.
+        pub(super) letter: Option<Letter>,
+        pub(super) written: bool,
+    }
+}
+
+impl BookingStatus {
+    /// Whether a booking is under way or confirmed, so that another must wait.
+    #[must_use]
+    pub fn stands(self) -> bool {
+        matches!(self, Self::Sending | Self::Sent | Self::Confirmed)
     }
 }
 
 impl Asked {
     /// Whether another booking must wait.
     pub(super) fn busy(&self) -> bool {
-        self.booking.as_ref().is_some_and(|b| {
-            matches!(
-                b.status,
-                BookingStatus::Sending | BookingStatus::Sent | BookingStatus::Confirmed
-            )
-        })
+        self.booking.as_ref().is_some_and(|b| b.status.stands())
     }
 
-    /// Whether anything is still expected in the channel of a ticket: an open offer, or a booking.
-    pub(super) fn listens(&self, ticket: &TicketId, now: Time) -> bool {
+    /// Whether anything is still expected in the channel of a ticket: an open offer, a booking, or an
+    /// offer that was asked for.
+    pub(super) fn listens(&self, ticket: &TicketId, channel: &Channel, now: Time) -> bool {
         let booked = self
             .booking
             .as_ref()
             .is_some_and(|b| b.ticket == *ticket && b.status != BookingStatus::Withdrawn);
         booked
+            || channel.asks.is_some()
+            || channel.owed
             || self
                 .offers
                 .values()
                 .any(|o| o.offer.ticket == *ticket && now <= o.offer.expires)
+    }
+
+    /// A booking's status changes.
+    pub(super) fn becomes(&mut self, status: BookingStatus, now: Time) {
+        if let Some(booking) = &mut self.booking {
+            booking.status = status;
+            booking.since = now;
+        }
     }
 }
