@@ -89,10 +89,9 @@ impl User {
         self.bare.get_or_insert(now);
         if self.relist_due().is_some_and(|at| at <= now) {
             self.bare = None;
-            match self.relist(now) {
-                Err(RelistError::UsedUp) => self.events.push(UserEvent::NoMoreOffers),
-                // Looked at again after the same pause.
-                Ok(()) | Err(_) => {}
+            // Whatever else stands in the way is looked at again after the same pause.
+            if self.relist(now) == Err(RelistError::UsedUp) {
+                self.events.push(UserEvent::NoMoreOffers);
             }
         }
     }
