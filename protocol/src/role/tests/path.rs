@@ -203,8 +203,12 @@ fn after_a_revocation_nothing_is_booked() {
         .revoke(serial, text("left"), w.paper.now, &mut w.paper.rng)
         .expect("revoked");
     w.go(2);
-    // The offer is there, and passes no longer: the data does not leave.
-    let refused = w.book(a, 0).expect_err("revoked");
+    // The offer is not shown any more, and passes no longer: the data does not leave.
+    assert!(w.users[a].offers().is_empty());
+    let offer = w.users[a].kept_offers()[0];
+    let refused = w.users[a]
+        .book(&offer, 0, w.paper.now, &mut w.paper.rng)
+        .expect_err("revoked");
     assert_eq!(
         refused,
         BookError::Invalid(InvalidOffer::Certificate(Problem::Revoked))
@@ -256,8 +260,10 @@ fn an_expired_status_stops_new_bookings_until_it_is_dated_anew() {
     let expired = BookError::Invalid(InvalidOffer::Certificate(Problem::StatusExpired));
     let view = w.paper.view.clone();
     w.users[a].set_view(view).expect("one federation");
+    let offer = w.users[a].kept_offers()[0];
+    let outcome = w.users[a].book(&offer, 0, w.paper.now, &mut w.paper.rng);
     assert!(
-        matches!(w.book(a, 0), Err(e) if e == expired || e == BookError::Invalid(InvalidOffer::Expired))
+        matches!(outcome, Err(e) if e == expired || e == BookError::Invalid(InvalidOffer::Expired))
     );
     // A refresher that has the status key alone wakes it up.
     let key = w.mediator.status_key();

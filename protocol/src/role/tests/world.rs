@@ -196,8 +196,7 @@ impl World {
     }
 
     pub(in crate::role) fn book(&mut self, user: usize, slot: u8) -> Result<(), BookError> {
-        let kept = self.users[user].kept_offers();
-        let offer = *kept.last().expect("an offer");
+        let offer = self.users[user].offers().last().expect("an offer").id;
         self.users[user].book(&offer, slot, self.paper.now, &mut self.paper.rng)
     }
 

@@ -147,20 +147,20 @@ impl User {
         let Some(booking) = asked.booking.as_ref() else {
             return;
         };
-        // Of a slot that is gone a provider may not know when it started.
-        let right = said.offer == booking.offer
-            && said.slot == booking.slot
-            && (said.start == booking.start || said.decision != Decision::Confirmed);
-        if !right {
-            self.events.push(UserEvent::InvalidConfirmation);
-            return;
-        }
         let open = matches!(
             booking.status,
             BookingStatus::Sending | BookingStatus::Sent | BookingStatus::Withdrawn
         );
         if !open {
             // The first answer stands; what was cancelled stays so.
+            return;
+        }
+        // Of a slot that is gone a provider may not know when it started.
+        let right = said.offer == booking.offer
+            && said.slot == booking.slot
+            && (said.start == booking.start || said.decision != Decision::Confirmed);
+        if !right {
+            self.events.push(UserEvent::InvalidConfirmation);
             return;
         }
         let (offer, slot, start) = (booking.offer, booking.slot, booking.start);

@@ -20,6 +20,8 @@ mod relist;
 mod report;
 mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
