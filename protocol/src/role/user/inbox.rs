@@ -150,9 +150,9 @@ impl User {
         channel.asks = None;
         channel.owed = false;
         asked.spoiled.retain(|t| *t != ticket);
+        asked.relist.bare = None;
         asked.offers.insert(id, kept);
         self.refresh = true;
-        self.bare = None;
         if let Some(view) = self.offer(&id) {
             self.events.push(UserEvent::OfferReceived(view));
         }

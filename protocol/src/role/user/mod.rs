@@ -80,8 +80,6 @@ pub struct User {
     refresh: bool,
     /// When they are read by themselves.
     marks_due: Time,
-    /// Since when nothing is open.
-    bare: Option<Time>,
     /// How long it may be so.
     relist_pause: Seconds,
     /// The status of which the person knows since when it is.
@@ -129,7 +127,6 @@ impl User {
             hidden: BTreeMap::new(),
             refresh: false,
             marks_due: Time::ZERO,
-            bare: None,
             relist_pause: RELIST_PAUSE,
             stage: UserStatus::Idle,
             now: Time::ZERO,
@@ -168,7 +165,6 @@ impl User {
         self.state.asked = None;
         self.waiting.clear();
         self.hidden.clear();
-        self.bare = None;
         self.state.reports.retain(|r| !r.written);
         self.desk.reset();
         self.reads.reset();

@@ -257,7 +257,7 @@ impl User {
             WaitsFor::Appointment => NextStep::Attend,
             WaitsFor::Nothing => NextStep::Relist,
             WaitsFor::Offers if asked.relist.used_up => NextStep::StartOver,
-            WaitsFor::Offers if self.bare.is_none() && !self.state.automatic => {
+            WaitsFor::Offers if !self.state.automatic => {
                 let listed = asked.channels.values().all(|c| c.given_up);
                 if listed {
                     NextStep::Wait

@@ -59,15 +59,13 @@ impl User {
     pub fn relist(&mut self, now: Time) -> Result<(), RelistError> {
         let params = self.view.params().ok_or(RelistError::NotAdmitted)?;
         let asked = self.state.asked.as_mut().ok_or(RelistError::NotAdmitted)?;
-        asked.relist(params, now)?;
-        self.bare = None;
-        Ok(())
+        asked.relist(params, now)
     }
 
     /// When the user is to be listed again by itself.
     pub(super) fn relist_due(&self) -> Option<Time> {
-        let since = self.bare?;
         let asked = self.state.asked.as_ref()?;
+        let since = asked.relist.bare?;
         let owed = asked.channels.values().any(|c| c.asks.is_some());
         let pauses = if owed { ANSWER_PAUSES } else { 1 };
         let pause = self.relist_pause.get().saturating_mul(pauses);
@@ -82,17 +80,24 @@ impl User {
                 .asked
                 .as_ref()
                 .is_some_and(|a| a.may_relist(now) && self.nothing_left(a, now));
+        let Some(asked) = self.state.asked.as_mut() else {
+            return;
+        };
         if !bare {
-            self.bare = None;
+            asked.relist.bare = None;
             return;
         }
-        self.bare.get_or_insert(now);
-        if self.relist_due().is_some_and(|at| at <= now) {
-            self.bare = None;
-            // Whatever else stands in the way is looked at again after the same pause.
-            if self.relist(now) == Err(RelistError::UsedUp) {
-                self.events.push(UserEvent::NoMoreOffers);
-            }
+        asked.relist.bare.get_or_insert(now);
+        if self.relist_due().is_none_or(|at| at > now) {
+            return;
+        }
+        let outcome = self.relist(now);
+        if let Some(asked) = &mut self.state.asked {
+            // Whatever else stood in the way is looked at again after the same pause.
+            asked.relist.bare = None;
+        }
+        if outcome == Err(RelistError::UsedUp) {
+            self.events.push(UserEvent::NoMoreOffers);
         }
     }
 

@@ -102,6 +102,8 @@ wire_struct! {
         pub(super) tickets: u32,
         /// How many times it was asked for.
         pub(super) times: u32,
+        /// Since when nothing is open.
+        pub(super) bare: Option<Time>,
         /// The holders list this token no more.
         pub(super) used_up: bool,
         /// The person does not look for an appointment any more.

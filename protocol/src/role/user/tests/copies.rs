@@ -2,7 +2,6 @@
 
 use super::maker::{Maker, Scene};
 use crate::booking::{Decision, Rejection};
-use crate::role::Role;
 use crate::role::user::{BookingStatus, UserEvent, UserStatus};
 
 const REJECTED: UserStatus = UserStatus::Booking(BookingStatus::Rejected);
