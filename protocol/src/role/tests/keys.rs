@@ -1,5 +1,7 @@
 //! The mediator's root, offline, and its working keys: ordered, certified, replaced.
 
+use proptest::prelude::*;
+
 use super::Paper;
 use super::world::{World, certify, mediator, practice};
 use crate::cose::sign;
@@ -339,4 +341,27 @@ fn the_end_of_the_certificate_is_told_once_and_a_new_one_is_in_time() {
     assert!(w.mediator.certificate_expires() > Some(end));
     assert!(w.mediator.ready(), "the new inbox is open");
     assert_eq!(told(&w), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bent_orders_and_damaged_roots_never_panic_and_sign_nothing_else(at in 0usize..4000, flip in 1u8..=255) {
+        let (mut paper, mut root, mut m) = fresh(308);
+        let whole = order(&mut paper, &mut m);
+        let mut bent = whole.clone();
+        let at = at % bent.len();
+        bent[at] ^= flip;
+        prop_assert!(root.certify(&bent, paper.now.plus(LIFE)).is_err());
+        prop_assert!(root.certify(&whole, paper.now.plus(LIFE)).is_ok());
+        let mut saved = root.save().to_vec();
+        let at = at % saved.len();
+        saved[at] ^= flip;
+        let _outcome = MediatorRoot::restore(&saved);
+        let mut saved = m.save().to_vec();
+        let at = at % saved.len();
+        saved[at] ^= flip;
+        let _outcome = Mediator::restore(&saved);
+    }
 }
