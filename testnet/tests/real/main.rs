@@ -7,6 +7,8 @@ mod demo;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod meeting;
 #[cfg(test)]
 mod start;
