@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::raw::{HANG, Raw};
-use common::{Node, all_connected, asks, bounded, config, listen_over, tolerant};
+use common::{
+    Node, all_connected, asks, at_port, bounded, config, listen_over, tolerant, with_peer,
+};
 use lapwing_core::{CallFailure, Input};
 use lapwing_net::{Command, NetConfig, Transport};
 use lapwing_protocol::bounded::Bytes;
@@ -18,7 +20,7 @@ use lapwing_protocol::problem::Problem;
 use lapwing_protocol::testing::{Fixture, START, list};
 use libp2p::swarm::dial_opts::DialOpts;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Two nodes that are connected, the first with other settings.
 async fn two(seed: u64, change: impl Fn(&mut NetConfig)) -> (Node, Node) {
@@ -86,6 +88,59 @@ async fn connections_are_bounded_each_way() {
             .status("three refused", |s| s.counters.connections_shed == 3)
             .await;
         assert_eq!(status.peers.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dials_and_outgoing_connections_are_bounded() {
+    bounded(async {
+        let fixture = Fixture::new(78, 7);
+        let view = Arc::new(fixture.view());
+        let mut keys = fixture.nodes();
+        let first = keys.next().unwrap();
+        // Listeners that accept and then say nothing: dials to them last until they are given up.
+        let mut silent = Vec::new();
+        let mut settings = config(&fixture, first);
+        settings.limits.dials = 2;
+        for key in fixture.nodes().skip(1) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let address = at_port(Transport::Tcp, port);
+            settings.bootstrap.push(with_peer(address, &key.id));
+            silent.push(listener);
+        }
+        let node = Node::start(settings, &view).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut reached = 0;
+        for listener in &silent {
+            let accept = tokio::time::timeout(Duration::from_millis(50), listener.accept());
+            reached += usize::from(accept.await.is_ok());
+        }
+        assert_eq!(reached, 2);
+        let status = node
+            .status("dials put off", |s| s.counters.dials_failed >= 4)
+            .await;
+        assert_eq!(status.counters.dials, 2);
+        node.stop().await;
+
+        let mut settings = config(&fixture, first);
+        settings.limits.connections = 4;
+        let mut others = Vec::new();
+        for key in keys {
+            let other = Node::start(config(&fixture, key), &view).await;
+            settings.bootstrap.push(other.address());
+            others.push(other);
+        }
+        let node = Node::start(settings, &view).await;
+        node.status("three made", |s| {
+            s.peers.iter().filter(|p| p.dialled).count() == 3
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let status = node.handle.status();
+        assert!(status.peers.len() <= 4, "{status:?}");
+        assert!(status.peers.iter().filter(|p| p.dialled).count() <= 3);
     })
     .await;
 }
