@@ -228,3 +228,45 @@ impl Candidate {
         (self.ticket.id(), deal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+    use crate::testing::{list, text};
+
+    #[test]
+    fn values_of_one_key_are_alternatives_and_keys_add_up() {
+        let table: &[(&str, &[(&str, &str)], bool)] = &[
+            ("A", &[], true),
+            ("A", &[("vaccine", "A")], true),
+            ("A", &[("vaccine", "B")], false),
+            ("A", &[("vaccine", "B"), ("vaccine", "A")], true),
+            // Of what a slot does not speak, it excludes nobody.
+            ("", &[("vaccine", "B")], true),
+            ("A", &[("language", "tr")], true),
+            (
+                "vaccine=A; language=tr",
+                &[("vaccine", "A"), ("language", "tr")],
+                true,
+            ),
+            (
+                "vaccine=A; language=tr",
+                &[("vaccine", "A"), ("language", "de")],
+                false,
+            ),
+            (
+                "vaccine=A; language=tr; language=de",
+                &[("language", "de")],
+                true,
+            ),
+            ("A;B", &[("vaccine", "B")], true),
+            (" A ; dose = 2 ", &[("vaccine", "A"), ("dose", "2")], true),
+            ("A", &[("vaccine", "a")], false),
+            (";=;", &[("vaccine", "A")], true),
+        ];
+        for (what, wishes, expected) in table {
+            let wishes = wishes.iter().map(|(k, v)| (text(k), text(v)));
+            assert_eq!(fits(what, &list(wishes.collect())), *expected, "{what}");
+        }
+    }
+}

@@ -11,6 +11,8 @@ mod paper;
 mod path;
 mod regions;
 mod reports;
+mod sharing;
+mod standing;
 mod stored;
 mod world;
 

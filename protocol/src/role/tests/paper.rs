@@ -42,6 +42,8 @@ pub(in crate::role) struct Paper {
     pub(in crate::role) refuse: BTreeMap<CallKind, Problem>,
     /// Every call that was made.
     pub(in crate::role) calls: Vec<CallKind>,
+    /// Claims list every request twice.
+    pub(in crate::role) list_twice: bool,
     /// Every second answer is lost, at random.
     pub(in crate::role) lossy: bool,
     secret: Zeroizing<[u8; 32]>,
@@ -72,6 +74,7 @@ impl Paper {
             refuse: BTreeMap::new(),
             calls: Vec::new(),
             lossy: false,
+            list_twice: false,
             secret: Zeroizing::new([7; 32]),
             serial: 0,
             admitted: BTreeMap::new(),
@@ -246,11 +249,9 @@ impl Paper {
         if !self.boxes.contains_key(&id) {
             return Err(Problem::NotOpened);
         }
-        if self
-            .marks
-            .get(&id)
-            .is_some_and(|(version, _)| *version > state.version)
-        {
+        if self.marks.get(&id).is_some_and(|(version, bytes)| {
+            *version > state.version || (*version == state.version && *bytes != **state.bytes())
+        }) {
             return Err(Problem::OldVersion);
         }
         self.marks

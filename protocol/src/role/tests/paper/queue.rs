@@ -124,8 +124,12 @@ impl Paper {
                 grants: list(grants.collect()),
             }
         });
+        let mut claimed: Vec<Claimed> = claimed.collect();
+        if self.list_twice {
+            claimed.extend(claimed.clone());
+        }
         let claims = Claims {
-            claimed: list(claimed.collect()),
+            claimed: list(claimed),
         };
         self.claims.insert(*claim.id().as_bytes(), claims.clone());
         Ok(Answer::Claims(claims))
