@@ -1,5 +1,6 @@
 //! `lapwing run`: puts the parts together, and takes them apart in order.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,10 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let started = now().time();
 
-    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+    // What lies in it concerns this node alone.
+    let mut private = std::fs::DirBuilder::new();
+    private.mode(0o700).recursive(true);
+    private.create(&config.data_dir).with_context(|| {
         format!(
             "{}: cannot be made; create it, or change `data_dir`",
             config.data_dir.display()

@@ -203,6 +203,7 @@ fn two_nodes_are_seen_in_step_and_one_going_away() {
     let _north = desk.start("north");
     assert_eq!(mode(&desk.path("north/admin.sock")), 0o600);
     assert_eq!(mode(&desk.path("north/node.key")), 0o600);
+    assert_eq!(mode(&desk.path("north/data")), 0o700);
     let check = desk.run("status --config north/lapwing.toml --check");
     assert_eq!(check.status.code(), Some(2), "no roster: critical");
 
@@ -316,6 +317,10 @@ fn a_reload_applies_what_can_change_and_names_the_rest() {
     );
     let own = get(api, "/v1/trust", "origin: https://a.example\r\n");
     assert!(own.contains("access-control-allow-origin: https://a.example"));
+    assert!(
+        desk.metrics("north")
+            .contains("lapwing_log_errors_total 1\n")
+    );
     let refused = desk.run("reload --config north/lapwing.toml");
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(said(&refused).lines().count(), 1);

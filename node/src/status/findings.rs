@@ -281,6 +281,13 @@ mod tests {
                 s.alarms.insert("damaged_row".to_owned(), 1);
             }),
         ];
+        let page = include_str!("../../../docs/operator.md");
+        for code in table.iter().map(|row| row.0) {
+            assert!(
+                page.contains(&format!("| `{code}` |")),
+                "{code} is not explained"
+            );
+        }
         for (code, level, break_it) in table {
             let mut status = good();
             break_it(&mut status);
