@@ -317,3 +317,76 @@ fn no_serial_of_an_opening_is_signed_twice() {
         assert!(!serials.is_empty());
     });
 }
+
+#[test]
+fn a_full_box_is_emptied_by_its_reader() {
+    use lapwing_protocol::client::{Call, CallKind};
+    use lapwing_protocol::codec::to_bytes;
+    use lapwing_protocol::mailbox::{
+        BlobWrite, OpenOrder, Payment, Place, SlotClass, WriteAuth, Writers, write_message,
+        write_work,
+    };
+    use lapwing_protocol::testing::list;
+
+    let mut w = World::new(9, 1);
+    let mut own = w.mailbox(SlotClass::Free);
+    let bits = w.fixture.params.box_work;
+    own.mailbox.writers = Writers::Work(bits);
+    let order = OpenOrder {
+        node: w.id(0),
+        payment: Payment::Mediator(lapwing_protocol::hash::record_hash(
+            &w.fixture.mediator.certificate,
+        )),
+        places: list(vec![Place::Mailbox(own.mailbox.clone())]),
+        time: w.now(),
+    };
+    let order = lapwing_protocol::cose::sign(&order, &w.fixture.mediator.signing);
+    w.call(0, &Call::new(CallKind::Open, order)).unwrap();
+    let letter = |slot: u32| {
+        let blob = vec![7; own.mailbox.size.bytes()];
+        let message = write_message(&own.mailbox.id(), slot, &blob);
+        let works = |nonce: &u64| {
+            lapwing_protocol::hash::work_bits(&write_work(&message, *nonce)) >= u32::from(bits)
+        };
+        let nonce = (0..).find(works).unwrap();
+        let write = BlobWrite {
+            mailbox: own.mailbox.clone(),
+            slot,
+            blob: blob.try_into().unwrap(),
+            auth: WriteAuth::Work(nonce),
+        };
+        Call::new(CallKind::Write, to_bytes(&write))
+    };
+    for slot in 0..4_096 {
+        w.call(0, &letter(slot)).unwrap();
+    }
+    assert_eq!(
+        w.call(0, &letter(5_000)).map(|_| ()),
+        Err(Problem::CapReached)
+    );
+    for slot in 0..10 {
+        w.call(0, &own.delete(slot)).unwrap();
+    }
+    for slot in 5_000..5_010 {
+        w.call(0, &letter(slot)).unwrap();
+    }
+    assert_eq!(
+        w.call(0, &letter(6_000)).map(|_| ()),
+        Err(Problem::CapReached)
+    );
+    // After a start the same holds: it is counted anew.
+    w.crash(0);
+    w.restart(0);
+    w.run(2_000);
+    assert_eq!(
+        w.call(0, &letter(6_000)).map(|_| ()),
+        Err(Problem::CapReached)
+    );
+    w.call(0, &own.delete(11)).unwrap();
+    w.call(0, &letter(6_000)).unwrap();
+    assert_eq!(
+        w.call(0, &own.delete(5_000)).map(|_| ()),
+        Ok(()),
+        "what came later too"
+    );
+}

@@ -14,7 +14,7 @@ use lapwing_protocol::mailbox::{
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::Request;
 use lapwing_protocol::size::SizeClass;
-use lapwing_protocol::testing::{bytes32, list};
+use lapwing_protocol::testing::{TestProvider, bytes32, list};
 use lapwing_protocol::time::Time;
 use lapwing_protocol::token::{TokenOrder, TokenWork, epoch_at};
 use rand_core::Rng;
@@ -377,4 +377,38 @@ impl World {
 #[must_use]
 pub(super) fn listed<T, const MAX: usize>(items: Vec<T>) -> List<T, MAX> {
     list(items)
+}
+
+impl World {
+    /// Revokes the world's provider, and publishes that at a node.
+    ///
+    /// # Errors
+    /// The node's refusal of the new status.
+    pub fn revoke_provider(&mut self, node: usize) -> Result<(), Problem> {
+        self.fixture.now = self.now();
+        let serial = self.provider.serial;
+        self.fixture.revoke(serial);
+        self.publish_all(node)
+    }
+
+    /// Certifies another provider for all regions, and publishes that at a node.
+    ///
+    /// # Errors
+    /// The node's refusal of the new status.
+    pub fn certify_another(&mut self, node: usize) -> Result<TestProvider, Problem> {
+        self.fixture.now = self.now();
+        let all: Vec<usize> = (0..self.fixture.mediator.regions.len()).collect();
+        let provider = self.fixture.certify(&all);
+        self.publish_all(node)?;
+        Ok(provider)
+    }
+
+    fn publish_all(&mut self, node: usize) -> Result<(), Problem> {
+        let mut last = Ok(());
+        for record in self.fixture.records() {
+            let answer = self.call(node, &Call::new(CallKind::Publish, record));
+            last = answer.map(|_| ());
+        }
+        last
+    }
 }

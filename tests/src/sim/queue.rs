@@ -10,7 +10,7 @@ use lapwing_protocol::key::{SigningKey, VerifyingKey};
 use lapwing_protocol::mailbox::{BlobWrite, Mailbox, Spend, TicketAuth, WriteAuth, ticket_slot};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::{
-    Accept, Challenge, ChallengeAnswer, ChallengeOrder, Claim, Claimed, LockOrder, Release,
+    Accept, Challenge, ChallengeAnswer, ChallengeOrder, Claim, Claimed, LockOrder, Release, Relist,
     Request, TicketGrant,
 };
 use lapwing_protocol::seal::{Purpose, short_open};
@@ -213,4 +213,19 @@ pub fn tickets(key: &SigningKey, answer: &Answer) -> Vec<Ticket> {
         panic!("claims: {answer:?}")
     };
     claims.claimed.iter().map(|c| Ticket::new(key, c)).collect()
+}
+
+impl Ticket {
+    /// Gives up offers and locks of this ticket's request, and asks to be listed again.
+    #[must_use]
+    pub fn relist(&self, tickets: Vec<TicketId>, locks: Vec<LockId>, by: &SigningKey) -> Call {
+        let relist = Relist {
+            region: self.grant.region,
+            request: self.grant.request,
+            tickets: listed(tickets),
+            locks: listed(locks),
+            expires: self.grant.expires,
+        };
+        Call::new(CallKind::Relist, sign(&relist, by))
+    }
 }
