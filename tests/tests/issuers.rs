@@ -228,7 +228,10 @@ fn a_node_without_its_store_first_asks_what_it_has_signed() {
         let other = w.request(&drawn, 1);
         let said = w.call(0, &other.call).map(|_| ());
         assert!(
-            matches!(said, Err(Problem::NotReady | Problem::EpochClosed)),
+            matches!(
+                said,
+                Err(Problem::NotReady | Problem::EpochClosed | Problem::TokenUsed)
+            ),
             "{said:?}"
         );
         w.heal();

@@ -138,9 +138,22 @@ fn equivocation_is_alarmed_and_kept_and_changes_nothing() {
     );
     w.run(1_000);
     assert_eq!(w.spaces(0).get(&'x'), Some(&2), "both are kept as proof");
+    w.run(20_000);
+    for node in 0..3 {
+        let told = w
+            .alarms
+            .iter()
+            .filter(|(n, a)| *n == node && matches!(a, Alarm::Equivocation { .. }));
+        assert_eq!(told.count(), 1, "node {node} knows, and tells once");
+        assert_eq!(w.core(node).equivocations().len(), 1);
+    }
+    assert_eq!(publish(&mut w, 0, &theirs), Err(Problem::Equivocation));
+    w.run(10_000);
+    assert_eq!(w.alarms.len(), 3, "one proof a number");
     w.crash(0);
     w.restart(0);
     assert_eq!(w.spaces(0).get(&'x'), Some(&2));
+    assert_eq!(w.core(0).equivocations().len(), 1);
     // What is older is refused.
     assert!(matches!(
         publish(&mut w, 1, &before.directory),

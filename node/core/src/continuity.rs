@@ -8,7 +8,8 @@
 //!
 //! *As a holder.* A store that is new, or proven older than it was, has forgotten what was granted. Until
 //! it was compared with so many other holders of a region that every lock and ticket of W holders is
-//! among what they have, it grants neither there.
+//! among what they have, it grants neither there. Afterwards a lock counts as standing already when
+//! W holders with itself granted it: its own grant may be the one that is lost.
 
 use std::collections::BTreeSet;
 
@@ -132,6 +133,7 @@ impl<R: Reader> Core<R> {
         // What it lacks as an issuer it may lack as a holder.
         self.continuity.refilling = true;
         self.set_counter(Counter::Whole, 0);
+        self.queue.forgot(Some(u32::MAX));
         self.alarm(Alarm::LostContinuity);
         Ok(())
     }
@@ -139,6 +141,12 @@ impl<R: Reader> Core<R> {
     /// Notes whether this store has been whole.
     pub(crate) fn load_continuity(&mut self) -> Result<(), Problem> {
         self.continuity.refilling = self.counter(Counter::Whole)? == 0;
+        let forgotten = self.counter(Counter::Forgotten)?.checked_sub(1);
+        self.queue.forgot(if self.continuity.refilling {
+            Some(u32::MAX)
+        } else {
+            forgotten.and_then(|f| u32::try_from(f).ok())
+        });
         self.count_greetings();
         Ok(())
     }
@@ -194,6 +202,15 @@ impl<R: Reader> Core<R> {
         if whole {
             self.continuity.refilling = false;
             self.set_counter(Counter::Whole, 1);
+            // Where there was nothing yet, nothing was forgotten.
+            let length = self.view.params().map(|p| p.epoch);
+            let forgotten = length
+                .filter(|_| self.queue.total() > 0)
+                .map(|l| epoch_at(self.time(), l));
+            if let Some(epoch) = forgotten {
+                self.set_counter(Counter::Forgotten, u64::from(epoch).saturating_add(1));
+            }
+            self.queue.forgot(forgotten);
         }
     }
 }

@@ -11,7 +11,7 @@ use lapwing_protocol::item::CheckedItem;
 use lapwing_protocol::peer::PeerReply;
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::{Hour, Millis, Time};
-use lapwing_protocol::trust::TrustView;
+use lapwing_protocol::trust::{Equivocation, EquivocationProof, TrustView};
 use rand_core::CryptoRng;
 
 use crate::continuity::Continuity;
@@ -77,6 +77,10 @@ pub struct Core<R> {
     /// Some peer had no trust record that this node lacks.
     pub(crate) compared: bool,
     pub(crate) stored_trust: BTreeMap<RecordId, ()>,
+    /// Proofs of equivocation.
+    pub(crate) equivocations: BTreeMap<Equivocation, EquivocationProof>,
+    /// The records of these proofs that are not in force, for other nodes to see.
+    pub(crate) disputed: BTreeMap<RecordId, Arc<[u8]>>,
     /// Records that were refused for good.
     pub(crate) refused_trust: BTreeSet<RecordId>,
     /// Stored records may have been superseded.
@@ -134,6 +138,8 @@ impl<R: Reader> Core<R> {
             before: None,
             compared: false,
             stored_trust: BTreeMap::new(),
+            equivocations: BTreeMap::new(),
+            disputed: BTreeMap::new(),
             refused_trust: BTreeSet::new(),
             sweep_trust: true,
             numbers: Numbers::default(),
@@ -152,6 +158,7 @@ impl<R: Reader> Core<R> {
         core.load_trust()?;
         core.load_items()?;
         let unread = |_| ReadError::Unavailable;
+        core.load_proofs().map_err(unread)?;
         core.load_doubles().map_err(unread)?;
         core.load_continuity().map_err(unread)?;
         core.out.push(Effect::View(Arc::new(core.view.clone())));

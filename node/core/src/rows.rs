@@ -5,7 +5,7 @@
 //! | `d` | an item's key (below) | version, stamp, expiry hour, body |
 //! | `e` | expiry hour, then the group that expires | version |
 //! | `t` | record id | version, trust record |
-//! | `x` | record id | version, a record that proves equivocation |
+//! | `x` | id of the later record, 0 or 1 | version, one of two records that prove equivocation |
 //! | `y` | issuer | version, two admissions of one token |
 //! | `l` | lottery epoch | version, locked secret |
 //! | `s` | lottery epoch, H | version, COSE token |
@@ -42,6 +42,8 @@ pub(crate) enum Counter {
     Openings,
     /// Nonzero once this store lacks nothing that its node granted.
     Whole,
+    /// One more than the last lottery epoch of whose requests this node may have forgotten locks.
+    Forgotten,
     /// The first lottery epoch in which this node may issue and admit: those before are closed.
     OpenEpoch,
 }
@@ -196,8 +198,9 @@ pub(crate) fn trust_key(id: &RecordId) -> Vec<u8> {
     key(TRUST, &[id.as_bytes()])
 }
 
-pub(crate) fn proof_key(id: &RecordId) -> Vec<u8> {
-    key(PROOF, &[id.as_bytes()])
+/// One of the two records of a proof of equivocation: 0, the one that was in force; 1, the other.
+pub(crate) fn proof_key(theirs: &RecordId, at: u8) -> Vec<u8> {
+    key(PROOF, &[theirs.as_bytes(), &[at]])
 }
 
 pub(crate) fn double_key(issuer: &lapwing_protocol::id::NodeId) -> Vec<u8> {
@@ -226,6 +229,7 @@ pub(crate) fn counter_key(counter: Counter) -> Vec<u8> {
         Counter::OpeningDay => b"opening-day",
         Counter::Openings => b"openings",
         Counter::Whole => b"whole",
+        Counter::Forgotten => b"forgotten",
         Counter::OpenEpoch => b"open-epoch",
     };
     key(COUNTER, &[name])

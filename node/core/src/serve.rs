@@ -81,7 +81,12 @@ impl<R: Reader> Core<R> {
             CheckedPeerCall::Items(keys) => items_or_refusal(self.items_for(&from, &keys)),
             CheckedPeerCall::Proofs => PeerReply::Proofs(list(self.double_admissions())),
             CheckedPeerCall::TrustIds => PeerReply::TrustIds(list(
-                self.view.records().into_iter().map(|(id, _)| id).collect(),
+                self.view
+                    .records()
+                    .into_iter()
+                    .map(|(id, _)| id)
+                    .chain(self.disputed.keys().copied())
+                    .collect(),
             )),
             CheckedPeerCall::TrustRecords(ids) => {
                 PeerReply::TrustRecords(list(self.trust_records(&ids)))
@@ -207,7 +212,11 @@ impl<R: Reader> Core<R> {
     fn trust_records(&self, ids: &[RecordId]) -> Vec<Bytes<1_052_672>> {
         let mut left = lapwing_protocol::peer::MAX_MESSAGE - 64 * 1024;
         let mut out = Vec::new();
-        for record in ids.iter().filter_map(|id| self.view.record(id)) {
+        let record = |id: &RecordId| {
+            let in_force = self.view.record(id);
+            in_force.or_else(|| self.disputed.get(id).cloned())
+        };
+        for record in ids.iter().filter_map(record) {
             let Some(rest) = left.checked_sub(record.len()) else {
                 break;
             };

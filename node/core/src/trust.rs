@@ -1,6 +1,6 @@
 //! The chain of trust in the core: publishing, accepting, telling others, keeping.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lapwing_protocol::bounded::Bytes;
@@ -9,15 +9,21 @@ use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::{NodeId, RecordId};
 use lapwing_protocol::peer::{Gossip, PeerCall};
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::trust::{Accepted, CheckedTrust, TrustKind, waits};
+use lapwing_protocol::trust::{
+    Accepted, CheckedTrust, Equivocation, EquivocationProof, TrustKind, waits,
+};
 
 use crate::core::{Core, limits};
 use crate::effect::{Alarm, Effect, Severity, Topic};
 use crate::flow::{STEP_MS, list};
 use crate::input::{CallTag, ClientTag};
 use crate::rows;
-use crate::store::Reader;
+use crate::store::{Reader, prefix_end};
 
+/// Most proofs of equivocation that are kept of one mediator, or of the federation's roots.
+const MAX_EQUIVOCATIONS: usize = 4;
+/// Most that are kept in all.
+const MAX_ALL_EQUIVOCATIONS: usize = 64;
 /// Most refused records that are remembered.
 const MAX_REFUSED: usize = 4_096;
 
@@ -66,14 +72,72 @@ impl<R: Reader> Core<R> {
             }
             Err(refused) => {
                 if let Some(proof) = refused.proof {
-                    let (ours, theirs) = (record_hash(&proof.ours), record_hash(&proof.theirs));
-                    self.put(rows::proof_key(&ours), rows::versioned(&proof.ours));
-                    self.put(rows::proof_key(&theirs), rows::versioned(&proof.theirs));
-                    self.alarm(Alarm::Equivocation { ours, theirs });
+                    self.keep_proof(&proof);
                 }
                 Err(refused.problem)
             }
         }
+    }
+
+    /// Keeps two records of one number as proof, tells the operator, and passes on the one that is not
+    /// in force: whoever holds the other then sees the same. Of one signer so many at most: who
+    /// equivocates could else fill the disk.
+    fn keep_proof(&mut self, proof: &EquivocationProof) {
+        let Ok(what) = self.view.check_proof(proof) else {
+            return;
+        };
+        let of_signer = self
+            .equivocations
+            .keys()
+            .filter(|e| e.mediator == what.mediator)
+            .count();
+        if self.equivocations.contains_key(&what)
+            || of_signer >= MAX_EQUIVOCATIONS
+            || self.equivocations.len() >= MAX_ALL_EQUIVOCATIONS
+        {
+            return;
+        }
+        let (ours, theirs) = (record_hash(&proof.ours), record_hash(&proof.theirs));
+        for (at, bytes) in [(0, &proof.ours), (1, &proof.theirs)] {
+            self.put(rows::proof_key(&theirs, at), rows::versioned(bytes));
+        }
+        self.disputed.insert(theirs, proof.theirs.clone());
+        self.equivocations.insert(what, proof.clone());
+        self.alarm(Alarm::Equivocation { ours, theirs });
+        let message = match Bytes::try_from(proof.theirs.to_vec()) {
+            Ok(small) => Gossip::Trust(small),
+            Err(_) => Gossip::TrustHave(theirs),
+        };
+        self.emit_after(Effect::Publish {
+            topic: Topic::Trust,
+            message,
+        });
+    }
+
+    /// Reads the proofs of equivocation back; what no longer holds by this view is left where it is.
+    pub(crate) fn load_proofs(&mut self) -> Result<(), Problem> {
+        let space = [rows::PROOF];
+        let found = self.scan(&space, &prefix_end(&space), 2 * MAX_ALL_EQUIVOCATIONS)?;
+        for pair in found.chunks_exact(2) {
+            let bytes = |at: usize| {
+                let row: Option<&crate::store::Entry> = pair.get(at);
+                row.and_then(|(_, v)| rows::unversioned(v)).map(Arc::from)
+            };
+            if let (Some(ours), Some(theirs)) = (bytes(0), bytes(1)) {
+                let proof = EquivocationProof { ours, theirs };
+                if let Ok(what) = self.view.check_proof(&proof) {
+                    let theirs = record_hash(&proof.theirs);
+                    self.disputed.insert(theirs, proof.theirs.clone());
+                    self.equivocations.insert(what, proof);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The proofs of equivocation that are kept, with what each shows.
+    pub fn equivocations(&self) -> &BTreeMap<Equivocation, EquivocationProof> {
+        &self.equivocations
     }
 
     /// Brings the stored records in step with the view: new ones in, superseded ones out.
@@ -174,6 +238,6 @@ impl<R: Reader> Core<R> {
     }
 
     pub(crate) fn knows_record(&self, id: &RecordId) -> bool {
-        self.view.record(id).is_some()
+        self.view.record(id).is_some() || self.disputed.contains_key(id)
     }
 }

@@ -24,6 +24,11 @@ impl Holders {
         self.0.contains(&ME)
     }
 
+    /// Whether there would be W of them with one more, of which this node may have forgotten that it is it.
+    pub(super) fn hold_with_one(&self, limits: Limits) -> bool {
+        self.0.len() + 1 >= limits.quorum()
+    }
+
     /// Whether there are W of them.
     pub(super) fn hold(&self, limits: Limits) -> bool {
         self.0.len() >= limits.quorum()

@@ -61,6 +61,8 @@ pub struct QueueIndex {
     nodes: Nodes,
     regions: BTreeMap<RegionId, RegionQueue>,
     unspent: Unspent,
+    /// Of requests up to this lottery epoch this node may have forgotten locks that it granted.
+    forgotten: Option<u32>,
     /// What expired at or before this was removed, and is not taken again.
     expired: Time,
 }
@@ -95,6 +97,7 @@ impl QueueIndex {
             nodes: Nodes(BTreeMap::from([(me, ME)])),
             regions: BTreeMap::new(),
             unspent: Unspent::default(),
+            forgotten: None,
             expired: Time::ZERO,
         }
     }
@@ -103,6 +106,12 @@ impl QueueIndex {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Says that this node may have forgotten what it granted for requests up to a lottery epoch, or that
+    /// it has not: then a lock that W holders granted, itself included, stands.
+    pub fn forgot(&mut self, up_to: Option<u32>) {
+        self.forgotten = up_to;
     }
 
     /// Takes new limits, as a new roster brings them. Costs a pass over everything if they differ.
@@ -276,7 +285,7 @@ impl QueueIndex {
             ticket,
             token_key.as_bytes(),
             now,
-            self.limits,
+            (self.limits, self.forgotten),
         )
     }
 

@@ -5,7 +5,7 @@ use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::Relist;
 use lapwing_protocol::time::Time;
 
-use super::history::{History, LockRow};
+use super::history::{History, Holders, LockRow};
 use super::{Decision, Entry, Limits};
 
 /// Where the board has a request.
@@ -155,7 +155,7 @@ impl Slot {
         ticket: &TicketId,
         token_key: &[u8; 32],
         now: Time,
-        limits: Limits,
+        (limits, forgotten): (Limits, Option<u32>),
     ) -> Result<Decision, Problem> {
         self.unexpired(now)?;
         if self.token_key() != Some(token_key) {
@@ -174,10 +174,15 @@ impl Slot {
             return Ok(Decision::Already);
         }
         // One holder alone can neither block a token nor use it up by grants that it makes up.
+        // A holder that has forgotten what it granted may be one of them.
+        let forgot = forgotten.is_some_and(|f| self.rank().is_some_and(|(epoch, _)| epoch <= f));
+        let stands = |holders: &Holders| {
+            holders.mine() || holders.hold(limits) || (forgot && holders.hold_with_one(limits))
+        };
         let others = history
             .locks()
             .iter()
-            .filter(|row| row.lock != *lock && (row.holders.mine() || row.holders.hold(limits)));
+            .filter(|row| row.lock != *lock && stands(&row.holders));
         if others.clone().any(|row| !self.released(row, limits)) {
             return Err(Problem::Locked);
         }
