@@ -41,6 +41,10 @@ pub struct Numbers {
     pub releases: u64,
     /// Wishes to be listed again taken as fresh writes since start.
     pub relists: u64,
+    /// Proofs kept that somebody signed two records of one number.
+    pub equivocations: usize,
+    /// Proofs kept that a node admitted a token twice.
+    pub double_admissions: usize,
     /// Alarms raised since start, by what they are about: a fixed word each.
     pub alarms: BTreeMap<&'static str, u64>,
     /// Items taken since start: by writes and pushes.
@@ -102,6 +106,8 @@ impl<R: Reader> Core<R> {
             listed: self.queue.regions().map(|(_, l)| l.open).sum(),
             flows: self.flows.len(),
             flow_kinds,
+            equivocations: self.equivocations.len(),
+            double_admissions: self.issuers.doubles().count(),
             pending_commits: self.overlay.len(),
             peers: self.peers_up(),
             ..self.numbers.clone()
