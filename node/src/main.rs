@@ -59,6 +59,9 @@ enum Command {
     Publish(commands::publish::Publish),
     /// Print completions for a shell.
     Completions(commands::completions::Completions),
+    User(commands::user::UserCommand),
+    Provider(commands::provider::ProviderCommand),
+    Mediator(commands::mediator::MediatorCommand),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,9 @@ fn main() -> ExitCode {
         Command::Federation(c) => c.run(),
         Command::Publish(c) => return c.run(),
         Command::Completions(c) => c.run::<Cli>(),
+        Command::User(c) => return c.run(),
+        Command::Provider(c) => return c.run(),
+        Command::Mediator(c) => return c.run(),
     };
     match done {
         Ok(()) => exit::DONE,

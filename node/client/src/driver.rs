@@ -17,14 +17,15 @@ use lapwing_protocol::problem::Problem;
 use lapwing_protocol::role::{CallId, Failure, Outcome, Pace, Role};
 use lapwing_protocol::time::Time;
 use rand_chacha::ChaCha20Rng;
-use tokio::sync::mpsc;
+use tokio::sync::watch::Sender as Teller;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 pub use self::call::{Acknowledged, Place, Unheard, make, places_from};
 use self::handle::Command;
-pub use self::handle::{Handle, Stopped};
+pub use self::handle::{Handle, Progress, Remote, Stopped};
 pub use self::stale::Stale;
 use crate::file::{self, FileError, StateFile};
 use crate::http::Client;
@@ -97,6 +98,8 @@ struct Driver<R: Role> {
     feed_at: Instant,
     watch: watch::Watching,
     stored: Zeroizing<Vec<u8>>,
+    progress: Progress,
+    told: Teller<Progress>,
 }
 
 impl<R> Driver<R>
@@ -104,7 +107,12 @@ where
     R: Role,
     R::Event: Stale,
 {
-    fn new(role: R, options: Options, events: mpsc::UnboundedSender<R::Event>) -> Self {
+    fn new(
+        role: R,
+        options: Options,
+        events: mpsc::UnboundedSender<R::Event>,
+        told: Teller<Progress>,
+    ) -> Self {
         Driver {
             role,
             options,
@@ -116,6 +124,8 @@ where
             feed_at: Instant::now(),
             watch: watch::Watching::default(),
             stored: Zeroizing::default(),
+            progress: Progress::default(),
+            told,
         }
     }
 
@@ -126,6 +136,7 @@ where
     async fn run(
         mut self,
         mut orders: mpsc::UnboundedReceiver<Command<R>>,
+        mut stop: oneshot::Receiver<()>,
     ) -> Result<Stopped<R>, DriverError> {
         if let Some(path) = &self.options.trust {
             feed::recall(path, self.role.view_mut(), now())?;
@@ -143,16 +154,12 @@ where
                 self.feed.fetch(&self.options.client, place);
                 self.feed_at = Instant::now() + self.options.feed;
             }
+            self.report();
             let wake = self.wake().min(self.feed_at.max(Instant::now() + BREATH));
             tokio::select! {
-                order = orders.recv() => match order {
-                    Some(act) => {
-                        let done = act(&mut self.role, now(), &mut self.options.rng);
-                        self.store().await?;
-                        done();
-                    }
-                    None => break,
-                },
+                // Sent, or the handle is gone.
+                _ = &mut stop => break,
+                Some(act) = orders.recv() => self.obey(act).await?,
                 Some(done) = self.calls.join_next() => {
                     if let Ok((id, place, outcome)) = done {
                         self.answered(id, &place, outcome).await?;
@@ -162,6 +169,9 @@ where
                 Some(mailbox) = self.watch.changed() => self.role.touched(mailbox),
                 () = sleep_until(wake) => {}
             }
+        }
+        while let Ok(act) = orders.try_recv() {
+            self.obey(act).await?;
         }
         while let Some(done) = self.calls.join_next().await {
             if let Ok((id, place, outcome)) = done {
@@ -173,6 +183,29 @@ where
             role: self.role,
             moves: self.moves,
         })
+    }
+
+    async fn obey(&mut self, act: Command<R>) -> Result<(), DriverError> {
+        let done = act(&mut self.role, now(), &mut self.options.rng);
+        self.store().await?;
+        // Whoever hears of it must not take an earlier rest for the end of what this began.
+        self.progress.settled = false;
+        self.told.send_replace(self.progress);
+        done();
+        Ok(())
+    }
+
+    /// Tells those who wait how it gets on.
+    fn report(&mut self) {
+        let waits = self.role.wake().is_none_or(|at| at > now());
+        self.progress.settled =
+            self.progress.fed && self.feed.idle() && self.calls.is_empty() && waits;
+        let progress = self.progress;
+        self.told.send_if_modified(|told| {
+            let differs = *told != progress;
+            *told = progress;
+            differs
+        });
     }
 
     /// Asks the role what to do, stores it, then does it.
@@ -203,6 +236,12 @@ where
             outcome,
             Err(Failure::Unreachable | Failure::Refused(Problem::NotReady))
         );
+        if matches!(outcome, Err(Failure::Unreachable)) {
+            self.progress.unanswered = self.progress.unanswered.saturating_add(1);
+        } else {
+            self.progress.answered += 1;
+            self.progress.unanswered = 0;
+        }
         let events = self.role.answer(id, outcome, now(), &mut self.options.rng);
         self.store().await?;
         for event in events {
@@ -228,6 +267,8 @@ where
     async fn learn(&mut self, fetched: feed::Fetched) -> Result<(), DriverError> {
         match fetched {
             feed::Fetched::Records(records) => {
+                self.progress.fed = true;
+                self.progress.unanswered = 0;
                 let learned = feed::learn(self.role.view_mut(), &records, now());
                 if !learned {
                     return Ok(());
@@ -242,8 +283,12 @@ where
                 }
                 Ok(())
             }
-            feed::Fetched::Unchanged => Ok(()),
+            feed::Fetched::Unchanged => {
+                self.progress.unanswered = 0;
+                Ok(())
+            }
             feed::Fetched::Unreachable(place) => {
+                self.progress.unanswered = self.progress.unanswered.saturating_add(1);
                 self.hurry(RETRY);
                 self.move_from(&place)
             }

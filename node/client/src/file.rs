@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::locked::{FileKey, LockError, lock, unlock};
+
 /// Most bytes of a file that is read here: a mediator with a hundred thousand certificates stays far
 /// below.
 const MAX_FILE: u64 = 256 << 20;
@@ -31,6 +33,14 @@ pub enum FileError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// It is locked, and its key does not open it, or it cannot be locked.
+    #[error("{}: {source}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: LockError,
+    },
     /// It is longer than any that is written here.
     #[error("{} is too long to be one of ours", path.display())]
     TooLong {
@@ -49,13 +59,23 @@ pub enum FileError {
 #[derive(Clone, Debug)]
 pub struct StateFile {
     path: PathBuf,
+    key: Option<FileKey>,
 }
 
 impl StateFile {
     /// State that is kept as it is, readable by its owner.
     #[must_use]
     pub fn plain(path: PathBuf) -> Self {
-        StateFile { path }
+        StateFile { path, key: None }
+    }
+
+    /// State that is locked with a key.
+    #[must_use]
+    pub fn locked(path: PathBuf, key: FileKey) -> Self {
+        StateFile {
+            path,
+            key: Some(key),
+        }
     }
 
     /// The file.
@@ -69,15 +89,31 @@ impl StateFile {
     /// # Errors
     /// [`FileError`].
     pub fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
-        read(&self.path)
+        let Some(bytes) = read(&self.path)? else {
+            return Ok(None);
+        };
+        match &self.key {
+            None => Ok(Some(bytes)),
+            Some(key) => unlock(key, &bytes).map(Some).map_err(|e| self.failed(e)),
+        }
     }
 
     /// Replaces the state. When this returns, it is on disk.
     ///
     /// # Errors
-    /// [`FileError::Write`]: then the old state is there, whole.
+    /// [`FileError::Write`], [`FileError::Lock`]: then the old state is there, whole.
     pub fn write(&self, state: &[u8]) -> Result<(), FileError> {
-        write(&self.path, state)
+        match &self.key {
+            None => write(&self.path, state),
+            Some(key) => write(&self.path, &lock(key, state).map_err(|e| self.failed(e))?),
+        }
+    }
+
+    fn failed(&self, source: LockError) -> FileError {
+        FileError::Lock {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 

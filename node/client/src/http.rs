@@ -4,6 +4,7 @@
 mod client;
 mod events;
 mod server;
+mod tls;
 
 use std::io;
 
@@ -24,6 +25,9 @@ pub enum HttpError {
     /// No connection could be made: the name is unknown, the node is down, or its port is another's.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
+    /// No TLS with it: nobody that is trusted vouches for its name, or it speaks no TLS 1.3.
+    #[error("no TLS: {0}")]
+    Tls(#[source] io::Error),
     /// The node took too long.
     #[error("no answer in time")]
     Timeout,

@@ -6,3 +6,4 @@
 pub mod driver;
 pub mod file;
 pub mod http;
+pub mod locked;

@@ -21,8 +21,7 @@ impl Stale for ProviderEvent {
 }
 
 impl Stale for MediatorEvent {
-    /// Never: a mediator writes the records that it needs.
     fn stale(&self) -> bool {
-        false
+        matches!(self, MediatorEvent::ViewStale(_))
     }
 }

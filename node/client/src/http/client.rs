@@ -1,6 +1,7 @@
 //! The connections.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
+use super::tls::Tls;
 use super::{Ask, Events, HttpError, Reply, Server};
 
 /// Idle connections kept to one server.
@@ -46,11 +48,21 @@ impl Default for Timeouts {
 }
 
 /// A client. Clones share connections.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Client {
     source: Option<IpAddr>,
     timeouts: Timeouts,
+    tls: Arc<Tls>,
     idle: Arc<Mutex<BTreeMap<Server, Vec<Sender>>>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("source", &self.source)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -77,15 +89,29 @@ impl Client {
         self
     }
 
+    /// The same that trusts these certificates (X.509, DER) as roots of TLS, and no other.
+    #[must_use]
+    pub fn trusting(mut self, roots: Vec<Vec<u8>>) -> Self {
+        self.tls = Arc::new(Tls::trusting(roots));
+        self
+    }
+
     fn idle(&self) -> MutexGuard<'_, BTreeMap<Server, Vec<Sender>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self, to: &Server) -> Result<Sender, HttpError> {
-        let stream = timeout(self.timeouts.connect, self.stream(to))
+        let connect = async {
+            let stream = self.stream(to).await.map_err(HttpError::Connect)?;
+            if !to.tls() {
+                return open(stream).await;
+            }
+            let stream = self.tls.connect(to.host(), stream).await;
+            open(stream.map_err(HttpError::Tls)?).await
+        };
+        timeout(self.timeouts.connect, connect)
             .await
-            .map_err(|_| HttpError::Timeout)?;
-        open(stream.map_err(HttpError::Connect)?).await
+            .unwrap_or(Err(HttpError::Timeout))
     }
 
     /// A connection to the first address of the server's that takes one.
@@ -289,6 +315,50 @@ mod tests {
         let named = format!("http://localhost:{}", to.port()).parse().unwrap();
         let reply = Client::new().ask(&named, &Ask::get("/", 0)).await.unwrap();
         assert_eq!(reply.status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn https_is_spoken_with_whom_a_root_vouches_for() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let root = made.cert.der().to_vec();
+        let key =
+            rustls::pki_types::PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut buffer = [0; 4096];
+                assert!(stream.read(&mut buffer).await.unwrap() > 0);
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let named = format!("https://localhost:{port}").parse().unwrap();
+        let client = Client::new().trusting(vec![root.clone()]);
+        let reply = client.ask(&named, &Ask::get("/", 10)).await.unwrap();
+        assert_eq!(&*reply.body, b"hi");
+        // Another name, and another root.
+        let other = format!("https://127.0.0.1:{port}").parse().unwrap();
+        let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let wary = Client::new().trusting(vec![stranger.cert.der().to_vec()]);
+        for refused in [
+            client.ask(&other, &Ask::get("/", 10)).await,
+            wary.ask(&named, &Ask::get("/", 10)).await,
+        ] {
+            assert!(matches!(refused, Err(HttpError::Tls(_))), "{refused:?}");
+        }
     }
 
     #[tokio::test]

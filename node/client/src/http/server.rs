@@ -1,4 +1,4 @@
-//! Where a node's API is: `http://host:port`.
+//! Where a node's API is: `http://host:port`, or `https://host:port` where a proxy speaks TLS for it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 /// Most bytes of a host name (RFC 1035, 2.3.4).
 const MAX_HOST: usize = 253;
-/// The port where the address names none (RFC 9110, 4.2.1).
+/// The port where the address names none (RFC 9110, 4.2.1 and 4.2.2).
 const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
 
 /// The base address of an HTTP API. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Server {
+    tls: bool,
     host: Arc<str>,
     port: u16,
 }
@@ -21,7 +23,7 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
     /// It does not begin with a scheme that is spoken here.
-    #[error("the address of a node begins with http://")]
+    #[error("the address of a node begins with http:// or https://")]
     Scheme,
     /// There is a path, a query, or a user name.
     #[error("the address of a node is http://HOST:PORT and nothing more")]
@@ -35,6 +37,12 @@ pub enum ServerError {
 }
 
 impl Server {
+    /// Whether it is spoken to by TLS.
+    #[must_use]
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
     /// The host: a name, or an IP address without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -61,6 +69,7 @@ impl Server {
 impl From<SocketAddr> for Server {
     fn from(at: SocketAddr) -> Self {
         Server {
+            tls: false,
             host: at.ip().to_string().into(),
             port: at.port(),
         }
@@ -69,7 +78,8 @@ impl From<SocketAddr> for Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 
@@ -77,7 +87,13 @@ impl FromStr for Server {
     type Err = ServerError;
 
     fn from_str(text: &str) -> Result<Self, ServerError> {
-        let authority = text.strip_prefix("http://").ok_or(ServerError::Scheme)?;
+        let (tls, authority) = match text.strip_prefix("https://") {
+            Some(rest) => (true, rest),
+            None => (
+                false,
+                text.strip_prefix("http://").ok_or(ServerError::Scheme)?,
+            ),
+        };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         if authority.contains(['/', '?', '#', '@']) {
             return Err(ServerError::More);
@@ -106,6 +122,7 @@ impl FromStr for Server {
                 digits.parse().map_err(|_| ServerError::Port)?
             }
             Some(_) => return Err(ServerError::Port),
+            None if tls => HTTPS,
             None => HTTP,
         };
         if port == 0 {
@@ -115,6 +132,7 @@ impl FromStr for Server {
             return Err(ServerError::Host);
         }
         Ok(Server {
+            tls,
             host: host.into(),
             port,
         })
@@ -153,6 +171,7 @@ mod tests {
             ),
             ("http://[::1]:81", "::1", 81, "http://[::1]:81"),
             ("http://[0:0::1]", "::1", 80, "http://[::1]:80"),
+            ("https://a.b", "a.b", 443, "https://a.b:443"),
         ] {
             let server: Server = text.parse().unwrap();
             assert_eq!((server.host(), server.port()), (host, port));
@@ -168,6 +187,7 @@ mod tests {
         for (text, why) in [
             ("", ServerError::Scheme),
             ("ftp://a", ServerError::Scheme),
+            ("https:/a", ServerError::Scheme),
             ("127.0.0.1:80", ServerError::Scheme),
             ("http://", ServerError::Host),
             ("http://a..b", ServerError::Host),

@@ -5,11 +5,11 @@ use toml::value::{Datetime, Offset};
 
 const DAY: i64 = 86_400;
 /// Longest life that a command gives a record, in days (about ten years): roots change too.
-pub(super) const MAX_DAYS: u32 = 3_660;
+pub(crate) const MAX_DAYS: u32 = 3_660;
 
 /// Why a date is no time of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DateError {
+pub(crate) enum DateError {
     #[error("needs a date, a time and an offset: write 2027-01-31T12:00:00Z")]
     Incomplete,
     #[error("has a fraction of a second: leave it out")]
@@ -22,7 +22,7 @@ pub(super) enum DateError {
 ///
 /// # Errors
 /// [`DateError`].
-pub(super) fn time_of(date: &Datetime) -> Result<Time, DateError> {
+pub(crate) fn time_of(date: &Datetime) -> Result<Time, DateError> {
     let (Some(day), Some(time), Some(offset)) = (date.date, date.time, date.offset) else {
         return Err(DateError::Incomplete);
     };
@@ -43,7 +43,7 @@ pub(super) fn time_of(date: &Datetime) -> Result<Time, DateError> {
 }
 
 /// RFC 3339 in UTC. (Beyond the year 9999, as no command makes one, the year has five digits.)
-pub(super) fn text(time: Time) -> String {
+pub(crate) fn text(time: Time) -> String {
     // Below 2^40 seconds.
     let seconds = time.get() as i64;
     let (year, month, day) = civil_from_days(seconds / DAY);
@@ -57,7 +57,7 @@ pub(super) fn text(time: Time) -> String {
 }
 
 /// So many days later.
-pub(super) fn after_days(from: Time, days: u32) -> Time {
+pub(crate) fn after_days(from: Time, days: u32) -> Time {
     from.plus(Seconds::new(days.min(MAX_DAYS) * 86_400))
 }
 

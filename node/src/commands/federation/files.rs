@@ -64,7 +64,7 @@ pub(super) fn write_new(path: &Path, readers: Readers, bytes: &[u8]) -> Result<(
 ///
 /// # Errors
 /// [`FileError::Unwritable`].
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let failed = |source: io::Error| FileError::Unwritable {
         path: path.to_owned(),
         source,

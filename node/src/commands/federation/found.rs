@@ -13,7 +13,7 @@ use serde_json::json;
 use super::entry;
 use super::files::{Readers, write_new};
 use super::keyfile::{self, KeyFile, Owner};
-use super::passphrase::Passphrase;
+use crate::commands::passphrase::Passphrase;
 
 /// Make a root key.
 #[derive(Args)]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::files::{FileError, Readers, write_new};
-use super::passphrase::{Passphrase, PassphraseError};
+use crate::commands::passphrase::{Passphrase, PassphraseError};
 
 const VERSION: u8 = 1;
 /// Most bytes of a key file.

@@ -4,7 +4,7 @@
 use clap::Subcommand;
 
 mod cosign;
-mod date;
+pub(crate) mod date;
 mod draft;
 mod entry;
 pub(crate) mod files;
@@ -12,7 +12,6 @@ mod found;
 mod keyfile;
 mod mediator;
 mod params;
-mod passphrase;
 mod roster;
 
 /// Found or join a federation; sign its roster and its mediators' registrations.

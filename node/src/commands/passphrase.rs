@@ -9,7 +9,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
 /// The variable that names a file with the passphrase in its first line.
-pub(super) const FILE_VARIABLE: &str = "LAPWING_PASSPHRASE_FILE";
+pub(crate) const FILE_VARIABLE: &str = "LAPWING_PASSPHRASE_FILE";
 /// Fewest characters of a new passphrase.
 const SHORTEST: usize = 8;
 /// Most bytes of a passphrase file.
@@ -21,7 +21,7 @@ const LANES: u32 = 1;
 
 /// Why there is no passphrase. One line each.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PassphraseError {
+pub(crate) enum PassphraseError {
     #[error(
         "the passphrase cannot be asked for here ({0}): run this on a terminal, or name a file in LAPWING_PASSPHRASE_FILE"
     )]
@@ -41,7 +41,7 @@ pub(super) enum PassphraseError {
 }
 
 /// A passphrase; wiped when dropped.
-pub(super) struct Passphrase(Zeroizing<String>);
+pub(crate) struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
     /// The one for a new key: from the file that the environment names, else from the terminal
@@ -49,7 +49,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// [`PassphraseError`].
-    pub(super) fn for_new_key(ask: bool) -> Result<Option<Self>, PassphraseError> {
+    pub(crate) fn for_new_key(ask: bool) -> Result<Option<Self>, PassphraseError> {
         let chosen = match from_environment()? {
             Some(given) => given,
             None if ask => {
@@ -72,7 +72,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// [`PassphraseError`].
-    pub(super) fn for_key(key_file: &Path) -> Result<Self, PassphraseError> {
+    pub(crate) fn for_key(key_file: &Path) -> Result<Self, PassphraseError> {
         match from_environment()? {
             Some(given) => Ok(given),
             None => prompt(&format!("Passphrase of {}: ", key_file.display())),
@@ -83,7 +83,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// [`PassphraseError::Stretch`].
-    pub(super) fn stretch(&self, salt: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, PassphraseError> {
+    pub(crate) fn stretch(&self, salt: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, PassphraseError> {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(32))
             .map_err(|_| PassphraseError::Stretch)?;
         let mut key = Zeroizing::new([0; 32]);
@@ -134,7 +134,7 @@ fn from_file(path: PathBuf) -> Result<Passphrase, PassphraseError> {
 
 #[cfg(test)]
 impl Passphrase {
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Passphrase(Zeroizing::new(text.to_owned()))
     }
 }
