@@ -236,7 +236,7 @@ fn two_devices_of_a_practice_never_book_one_slot_twice() {
         let confirmed = hands.iter().filter(|hand| {
             hand.offer(&w.paper).is_some_and(|(_, offer)| {
                 let decisions = hand.decisions(&w.paper, &offer);
-                decisions.first().map(|d| d.decision) == Some(Decision::Confirmed)
+                decisions.first().map(|d| &d.decision) == Some(&Decision::Confirmed)
             })
         });
         assert!(confirmed.count() <= by_slot.len(), "SEED={seed}");
