@@ -13,7 +13,7 @@ use lapwing_net::{Command, NetConfig};
 use lapwing_protocol::trust::TrustView;
 use lapwing_store::{Committer, SledOptions, SledStore};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -86,6 +86,7 @@ async fn serve(
     keys: NodeKeys,
     logging: Logging,
 ) -> anyhow::Result<()> {
+    let mut signals = Signals::mind()?;
     let started = now().time();
 
     // What lies in it concerns this node alone.
@@ -147,7 +148,7 @@ async fn serve(
         reloader,
     });
     tokio::spawn(look(service.clone()));
-    tokio::spawn(reload_on_signal(service.clone())?);
+    tokio::spawn(reload_on_signal(service.clone(), signals.hangup));
     let (stop, stopping) = watch::channel(false);
     let closed = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|s| *s).await;
@@ -170,7 +171,8 @@ async fn serve(
     }
 
     tokio::select! {
-        said = stop_signal() => info!(signal = said, "stopping"),
+        _ = signals.interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+        _ = signals.terminate.recv() => info!(signal = "SIGTERM", "stopping"),
         _ = core_ended.wait_for(|e| *e) => {}
     }
     // Clients first, then peers, then the core, then the disk: nothing acknowledged is left behind.
@@ -265,31 +267,30 @@ async fn look(service: Arc<Service>) {
     }
 }
 
-/// Reads the configuration anew whenever SIGHUP comes. The handler is in place when this returns:
-/// before that, the signal would end the process.
-fn reload_on_signal(service: Arc<Service>) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut hangup =
-        signal(SignalKind::hangup()).context("the system takes no handler for SIGHUP")?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
-            let service = service.clone();
-            // What came of it is in the log.
-            let _said =
-                tokio::task::spawn_blocking(move || service.reloader.reload().is_ok()).await;
-        }
-    })
+/// Reads the configuration anew whenever SIGHUP comes.
+async fn reload_on_signal(service: Arc<Service>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let service = service.clone();
+        // What came of it is in the log.
+        let _said = tokio::task::spawn_blocking(move || service.reloader.reload().is_ok()).await;
+    }
 }
 
-async fn stop_signal() -> &'static str {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        // Without handlers the system's own ones end the process.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
+/// The signals that a node minds. From here on they wait to be looked at, and no longer end the process:
+/// a node that is told to stop, or to reload, while it starts does so once it has started.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn mind() -> anyhow::Result<Self> {
+        let mind = |kind| signal(kind).context("the system takes no handlers for signals");
+        Ok(Self {
+            interrupt: mind(SignalKind::interrupt())?,
+            terminate: mind(SignalKind::terminate())?,
+            hangup: mind(SignalKind::hangup())?,
+        })
     }
 }

@@ -371,6 +371,19 @@ fn a_stuck_client_does_not_keep_a_node_from_stopping() {
 }
 
 #[test]
+fn signals_that_come_while_a_node_starts_wait_until_it_has() {
+    let desk = Desk::new();
+    desk.federation();
+    desk.node("north", None);
+    let mut node = desk.start("north");
+    // The admin socket is bound early: most of the start is still to come.
+    node.signal("-HUP");
+    node.wait_for_line("read the configuration anew");
+    node.signal("-TERM");
+    assert_eq!(node.ended(), Some(0), "{}", node.log());
+}
+
+#[test]
 fn secrets_that_others_may_read_stop_the_start() {
     let desk = Desk::new();
     desk.federation();
