@@ -1,8 +1,10 @@
 //! Reports: users write what is wrong with a provider, and prove by an offer that it wrote to them.
 //!
 //! A report is not signed, so that who reports stays unnamed. It counts by the offer in it: signed by
-//! a provider that this mediator certified, whatever became of the certificate since. One report a
-//! request is kept, and so many a provider, so that nobody is drowned out or drowned.
+//! a provider that this mediator certified, whatever became of the certificate since. Of each
+//! provider's offers to one request one report is kept, and so many a provider, so that nobody is
+//! drowned out or drowned. Requests are public: who kept one a request alone would let one provider
+//! keep reports about another away.
 
 use super::state::State;
 use super::{Mediator, MediatorEvent, PublishError};
@@ -23,7 +25,7 @@ use crate::wire_struct;
 pub const MAX_REPORTS: usize = 1024;
 /// Most reports about one provider that wait at once; further ones are cleared away.
 pub const MAX_REPORTS_PER_PROVIDER: usize = 32;
-/// Requests that are remembered, so that one is reported once.
+/// Pairs of request and provider that are remembered, so that one is reported once.
 const MAX_REPORTED: usize = 16 * 1024;
 /// An offer can be reported for so long after it has expired.
 const REPORTABLE: Seconds = Seconds::days(90);
@@ -175,7 +177,8 @@ impl Mediator {
         reports
     }
 
-    /// Dismisses a report: it was dealt with. Another one about the same request is not shown.
+    /// Dismisses a report: it was dealt with. Another one about the same
+    /// provider and request is not shown.
     ///
     /// # Errors
     /// [`PublishError::UnknownReport`].
@@ -187,11 +190,12 @@ impl Mediator {
             .ok_or(PublishError::UnknownReport)
     }
 
-    /// Keeps a good report, unless there was one about its request or there are many about its
-    /// provider. False where there is no room: it is looked at again later.
+    /// Keeps a good report, unless there was one about its request and provider, or there are many
+    /// about the provider. False where there is no room: it is looked at again later.
     pub(super) fn keep_report(&mut self, id: RecordId, report: ReportKept, now: Time) -> bool {
         self.state.reported.retain(|_, until| now <= *until);
-        if self.state.reported.contains_key(&report.request) {
+        let key = (report.request, report.provider);
+        if self.state.reported.contains_key(&key) {
             return true;
         }
         let about = |r: &&ReportKept| r.provider == report.provider;
@@ -203,7 +207,7 @@ impl Mediator {
         }
         // A provider may date its offers as it likes.
         let until = report.expires.min(now.plus(REPORTABLE)).plus(REPORTABLE);
-        self.state.reported.insert(report.request, until);
+        self.state.reported.insert(key, until);
         let view = report.view(id, &self.state);
         self.events.push(MediatorEvent::Reported(Box::new(view)));
         self.state.reports.insert(id, report);

@@ -52,8 +52,8 @@ wire_struct! {
         /// Applications that were decided, oldest first.
         pub(super) decided: Many<RecordId>,
         pub(super) reports: Table<RecordId, ReportKept>,
-        /// Requests about which a report came, with the time at which that is forgotten.
-        pub(super) reported: Table<RequestId, Time>,
+        /// Requests and providers about which a report came, with the time at which that is forgotten.
+        pub(super) reported: Table<(RequestId, VerifyingKey), Time>,
         pub(super) answers: Table<MailboxId, AnswerKept>,
         /// Slots of inboxes that are to be emptied.
         pub(super) deletions: Many<(MailboxId, u32)>,

@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use crate::role::Role;
 use crate::role::mediator::{MediatorEvent, PublishError, Refresher};
 use crate::role::provider::{Provider, ProviderEvent};
-use crate::role::user::{BookError, BookingStatus, InvalidOffer, OfferView, UserEvent, UserStatus};
+use crate::role::user::{BookError, BookingStatus, InvalidOffer, UserEvent, UserStatus};
 use crate::testing::{list, text};
 use crate::time::Seconds;
 
@@ -43,25 +43,24 @@ fn a_status_that_ends_in_the_middle_of_the_day_stops_what_is_new_and_nothing_els
     w.go(8);
     assert_eq!(w.status(a), CONFIRMED);
     // The mediator sleeps from now on. The status ends while Bob looks at his offer.
+    let offer = w.users[b].offers().last().expect("an offer").id;
+    w.mediator.set_status_life(Seconds::hours(1));
+    w.mediator.refresh_status(w.paper.now).expect("dated");
+    w.go(1);
     let m = w.paper.view.mediator(&w.mediator.id()).expect("there");
     let end = m.status().expect("published").expires;
     let left = end.since(w.paper.now).get();
     w.paper.pass(left + 1);
     without_mediator(&mut w, 2);
     let over = InvalidOffer::Certificate(Problem::StatusExpired);
-    let refused = w.users[b]
-        .offers()
-        .last()
-        .map(|o| o.id)
-        .map(|id| w.users[b].book(&id, 0, w.paper.now, &mut w.paper.rng));
-    if let Some(refused) = refused {
-        let refused = refused.expect_err("the status is over");
-        let expired = BookError::Invalid(InvalidOffer::Expired);
-        assert!(
-            refused == BookError::Invalid(over) || refused == expired,
-            "{refused:?}"
-        );
-    }
+    let withdrawn = UserEvent::OfferWithdrawn { offer, why: over };
+    assert!(w.to_users.contains(&(b, withdrawn)), "{:?}", w.to_users);
+    assert!(
+        w.users[b].offers().is_empty(),
+        "not shown while the status is over"
+    );
+    let refused = w.users[b].book(&offer, 0, w.paper.now, &mut w.paper.rng);
+    assert_eq!(refused, Err(BookError::Invalid(over)));
     // A booking that stands is not touched.
     assert_eq!(w.status(a), CONFIRMED);
     assert_eq!((w.booked(), w.paper.locked()), (1, 1));
@@ -69,19 +68,15 @@ fn a_status_that_ends_in_the_middle_of_the_day_stops_what_is_new_and_nothing_els
     let mut refresher = refresher(&w);
     let events = w.paper.turn(&mut refresher, false);
     assert!(events.contains(&MediatorEvent::Published), "{events:?}");
-    // Who was refused meanwhile waits some minutes before it asks again.
-    without_mediator(&mut w, 20);
-    let fresh = |o: &OfferView| o.expires > w.paper.now;
-    let offer = w.users[b]
-        .offers()
-        .into_iter()
-        .find(fresh)
-        .expect("another")
-        .id;
+    without_mediator(&mut w, 1);
+    assert!(
+        w.to_users
+            .contains(&(b, UserEvent::OfferReturned { offer }))
+    );
     let now = w.paper.now;
     w.users[b]
         .book(&offer, 0, now, &mut w.paper.rng)
-        .expect("a fresh offer holds");
+        .expect("it holds again");
     without_mediator(&mut w, 8);
     assert_eq!(w.status(b), CONFIRMED);
     assert_eq!((w.booked(), w.paper.locked()), (2, 2));
@@ -190,7 +185,7 @@ fn a_revocation_reaches_everybody() {
     w.slots(4);
     let a = w.user("Ada", None);
     w.go(6);
-    assert_eq!(w.users[a].offers().len(), 1);
+    let offer = w.users[a].offers().last().expect("an offer").id;
     // A second practice of the region.
     let (node, view) = (w.paper.node(), w.paper.view.clone());
     let mut other = Provider::create(practice(), text("licence 2"), view, node, &mut w.paper.rng);
@@ -224,13 +219,13 @@ fn a_revocation_reaches_everybody() {
     assert_eq!(reasons, [(1, "sold data")]);
     w.to_provider.clear();
     w.go(4);
-    // The user's app: nothing of that provider can be booked.
-    let offer = w.users[a].offers().last().map(|o| o.id);
-    if let Some(offer) = offer {
-        let refused = w.users[a].book(&offer, 0, w.paper.now, &mut w.paper.rng);
-        let revoked = InvalidOffer::Certificate(Problem::Revoked);
-        assert_eq!(refused, Err(BookError::Invalid(revoked)));
-    }
+    // The user's app drops the offer, and books nothing of that provider.
+    let why = InvalidOffer::Certificate(Problem::Revoked);
+    let withdrawn = UserEvent::OfferWithdrawn { offer, why };
+    assert!(w.to_users.contains(&(a, withdrawn)), "{:?}", w.to_users);
+    assert!(w.users[a].offers().is_empty());
+    let refused = w.users[a].book(&offer, 0, w.paper.now, &mut w.paper.rng);
+    assert!(refused.is_err());
     // The practice that remains has the new key; the other none, and the reason.
     other
         .set_view(w.paper.view.clone())

@@ -1,7 +1,7 @@
 //! Reports: only by who holds an offer that a certified provider signed, once a request.
 
 use super::hand::Hand;
-use super::world::{World, mediator};
+use super::world::{World, mediator, practice};
 use crate::booking::binding;
 use crate::booking::{Offer, Report, ReportReason};
 use crate::bounded::Bytes;
@@ -12,6 +12,8 @@ use crate::key::SigningKey;
 use crate::role::Role;
 use crate::role::letterbox::Letter;
 use crate::role::mediator::{MAX_REPORTS_PER_PROVIDER, MediatorEvent, PublishError, ReportView};
+use crate::role::provider::Provider;
+use crate::role::user::UserEvent;
 use crate::seal::{Purpose, open};
 use crate::testing::text;
 
@@ -186,4 +188,64 @@ fn reports_about_one_provider_are_bounded() {
     }
     assert_eq!(w.mediator.reports().len(), MAX_REPORTS_PER_PROVIDER);
     assert!(inbox_is_empty(&w));
+}
+
+#[test]
+fn a_users_app_reports_also_who_was_revoked_since() {
+    let mut w = World::new(366, false, false);
+    w.slots(2);
+    let a = w.user("Ada", None);
+    w.go(6);
+    let offer = w.users[a].offers().last().expect("an offer").id;
+    let (now, rng) = (w.paper.now, &mut w.paper.rng);
+    w.mediator
+        .revoke(1, text("left"), now, rng)
+        .expect("revoked");
+    w.go(2);
+    w.users[a]
+        .report(&offer, ReportReason::DataMisuse, text("called me at home"))
+        .expect("an offer of mine");
+    w.go(3);
+    let written = UserEvent::Reported { offer };
+    assert!(w.to_users.contains(&(a, written)), "{:?}", w.to_users);
+    let shown = told(&mut w);
+    assert_eq!(shown.len(), 1);
+    let said = &shown[0];
+    assert_eq!(
+        (said.offer, said.reason, said.in_force),
+        (offer, ReportReason::DataMisuse, false)
+    );
+    assert_eq!(said.text.as_str(), "called me at home");
+}
+
+#[test]
+fn one_provider_cannot_use_up_the_reports_about_another() {
+    let (mut w, offer) = world(367);
+    let id = w.mediator.id();
+    // Another certified provider signs an offer to the same request, which is public.
+    let (node, view) = (w.paper.node(), w.paper.view.clone());
+    let mut rival = Provider::create(practice(), text(""), view, node, &mut w.paper.rng);
+    rival.apply(id, crate::testing::list(vec![w.region]));
+    w.paper.turn(&mut rival, false);
+    w.go(1);
+    let application = w.mediator.applications().next().expect("read").0;
+    let (now, rng) = (w.paper.now, &mut w.paper.rng);
+    w.mediator
+        .approve(&application, None, 9, now, rng)
+        .expect("approved");
+    w.go(2);
+    let listed = w.paper.view.mediator(&id).expect("there").providers();
+    let certificate = listed.into_iter().find(|c| c.serial == 2).expect("held");
+    let mut said = crate::cose::parse::<Offer>(&offer)
+        .expect("one")
+        .unverified()
+        .clone();
+    said.certificate = Bytes::try_from(certificate.bytes().to_vec()).expect("short");
+    write(
+        &mut w,
+        &report(id, &sign(&said, &rival.signing_key()), "all fine"),
+    );
+    write(&mut w, &report(id, &offer, "wants cash"));
+    let serials: Vec<u64> = told(&mut w).iter().map(|r| r.serial).collect();
+    assert_eq!(serials, [2, 1]);
 }
