@@ -6,6 +6,7 @@ mod hand;
 mod inbox;
 mod keys;
 mod lapse;
+mod moves;
 mod offers;
 mod paper;
 mod path;

@@ -3,7 +3,8 @@
 use rand_core::CryptoRng;
 
 use super::check::InvalidOffer;
-use super::state::{Asked, BookingStatus, Gone, Held, KeptBooking, Lock, MAX_PAST, PastBooking};
+use super::kept_offer::Gone;
+use super::state::{Asked, BookingStatus, Held, KeptBooking, Lock, MAX_PAST, PastBooking};
 use super::{Task, User, UserEvent};
 use crate::booking::{Booking, ToProvider};
 use crate::bounded::{Bytes, Text};

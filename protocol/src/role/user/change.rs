@@ -102,7 +102,8 @@ impl User {
     }
 
     /// Asks the provider of the confirmed booking for another offer, to choose from with
-    /// [`User::change`]. The answer is an offer, or [`UserEvent::NothingFree`].
+    /// [`User::change`]. The answer is an offer, or [`UserEvent::NothingFree`]; or
+    /// [`UserEvent::ChangeRejected`] where it was asked too often.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing changed then.

@@ -1,7 +1,8 @@
 //! What comes to a user's inbox: offers, each by its ticket; and what the marks of their slots say.
 
 use super::check::{InvalidOffer, OfferContext, check_offer};
-use super::state::{Asked, Channel, KeptOffer, MarkSeen};
+use super::kept_offer::{KeptOffer, MarkSeen};
+use super::state::{Asked, Channel};
 use super::{Task, User, UserEvent};
 use crate::booking::Offer;
 use crate::bounded::List;

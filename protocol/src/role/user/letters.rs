@@ -4,7 +4,8 @@
 use rand_core::CryptoRng;
 
 use super::check::{InvalidOffer, check_offer};
-use super::state::{BookingStatus, Gone, Held, KeptRelease};
+use super::kept_offer::Gone;
+use super::state::{BookingStatus, Held, KeptRelease};
 use super::{User, UserEvent};
 use crate::booking::{Confirmation, Decision, ProviderCancellation, Rejection, ToUser};
 use crate::codec::from_bytes;
@@ -111,6 +112,7 @@ impl User {
         let Some(asked) = self.state.asked.as_mut() else {
             return;
         };
+        let booked = asked.booking.as_ref().map(|b| b.id);
         let Some(channel) = asked.channels.get_mut(&ticket) else {
             return;
         };
@@ -118,12 +120,22 @@ impl User {
             self.events.push(UserEvent::InvalidConfirmation);
             return;
         };
-        if said.decision == Decision::Rejected(Rejection::NothingFree)
-            && channel.asks == Some(said.booking)
+        let answered = channel.asks == Some(said.booking);
+        if let (true, Decision::Rejected(reason)) = (answered, &said.decision)
+            // The booking's own rejection, once more, is no answer to what it asked for.
+            && (*reason == Rejection::NothingFree || booked != Some(said.booking))
         {
             channel.asks = None;
-            channel.owed = true;
-            self.events.push(UserEvent::NothingFree { ticket });
+            channel.owed = *reason == Rejection::NothingFree;
+            self.events.push(match reason {
+                Rejection::NothingFree => UserEvent::NothingFree { ticket },
+                // It was asked too often, or may not offer any more.
+                reason => UserEvent::ChangeRejected {
+                    offer: said.offer,
+                    slot: said.slot,
+                    reason: *reason,
+                },
+            });
         }
         let current = asked.booking.as_ref().filter(|b| b.ticket == ticket);
         let of_change =

@@ -13,6 +13,7 @@ mod check;
 mod draw;
 mod event;
 mod inbox;
+mod kept_offer;
 mod letters;
 mod offers;
 mod overview;

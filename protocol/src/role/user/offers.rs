@@ -1,7 +1,8 @@
 //! Which of the offers that came may be shown now, and to which of them a person could still say yes.
 
 use super::check::InvalidOffer;
-use super::state::{Asked, BookingStatus, Gone, KeptOffer};
+use super::kept_offer::{Gone, KeptOffer};
+use super::state::{Asked, BookingStatus};
 use super::{OfferView, SlotState, SlotView, User, UserEvent};
 use crate::id::{RecordId, RegionId};
 use crate::problem::Problem;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use rand_core::CryptoRng;
 
-use super::state::{Asked, Gone, Held};
+use super::kept_offer::Gone;
+use super::state::{Asked, Held};
 use super::{Task, User, UserEvent};
 use crate::bounded::List;
 use crate::client::{Call, CallKind};

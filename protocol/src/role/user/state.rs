@@ -1,15 +1,13 @@
 //! What a user's app must not forget.
 
-use crate::booking::{Choice, Offer, Rejection, ReportReason};
+use super::kept_offer::KeptOffer;
+use crate::booking::{Choice, Rejection, ReportReason};
 use crate::bounded::{List, Text};
-use crate::codec::{DecodeError, Decoder, Encoder, Wire};
-use crate::cose::parse;
 use crate::federation::Federation;
-use crate::hash::record_hash;
 use crate::id::{LockId, MediatorId, NodeId, RecordId, RegionId, RequestId, TicketId};
 use crate::key::VerifyingKey;
-use crate::mailbox::{Mailbox, MarkValue};
-use crate::mediation::{Practice, ProviderCertificate};
+use crate::mailbox::Mailbox;
+use crate::mediation::Practice;
 use crate::problem::Problem;
 use crate::role::kept::{Blob, Many, Secret, Seed, Table};
 use crate::role::letterbox::Letter;
@@ -153,109 +151,6 @@ wire_struct! {
     pub(super) struct Admitted {
         pub(super) bytes: Blob,
         pub(super) expires: Time,
-    }
-}
-
-wire_struct! {
-    /// What is known of one mark.
-    #[derive(Clone, Copy)]
-    pub(super) struct MarkSeen {
-        pub(super) version: u64,
-        pub(super) value: MarkValue,
-    }
-}
-
-wire_enum! {
-    /// Why an offer is out of the question for good.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum Gone {
-        /// The user gave it up to be listed again.
-        1 => GivenUp,
-        /// The provider said so.
-        2 => Closed,
-        /// Its certificate is revoked or over.
-        3 => Withdrawn,
-    }
-}
-
-/// An offer that passed every check when it came.
-pub(super) struct KeptOffer {
-    /// As the provider signed it.
-    pub(super) bytes: Blob,
-    /// What `bytes` says.
-    pub(super) offer: Offer,
-    /// The id of the certificate in it.
-    pub(super) certificate: RecordId,
-    /// The mediator that signed the certificate.
-    pub(super) mediator: MediatorId,
-    /// Until when the certificate is good.
-    pub(super) certified: Time,
-    /// The provider's signing key, by the certificate in the offer.
-    pub(super) signer: VerifyingKey,
-    /// One a slot.
-    pub(super) marks: Many<Option<MarkSeen>>,
-    /// One a slot: the provider said that it is taken.
-    pub(super) turned: Many<bool>,
-    pub(super) gone: Option<Gone>,
-}
-
-impl KeptOffer {
-    pub(super) fn new(
-        bytes: &[u8],
-        offer: Offer,
-        signer: VerifyingKey,
-    ) -> Result<Self, DecodeError> {
-        let slots = offer.slots.len();
-        let certificate = parse::<ProviderCertificate>(&offer.certificate).map_err(|_| {
-            DecodeError::OutOfBounds {
-                what: "certificate",
-            }
-        })?;
-        Ok(KeptOffer {
-            bytes: bytes.into(),
-            certificate: record_hash(&offer.certificate),
-            mediator: certificate.unverified().mediator,
-            certified: certificate.unverified().expires,
-            marks: Many::from(vec![None; slots]),
-            turned: Many::from(vec![false; slots]),
-            offer,
-            signer,
-            gone: None,
-        })
-    }
-
-    /// Whether a slot is known to be taken.
-    pub(super) fn taken(&self, slot: usize) -> bool {
-        let marked = self.marks.get(slot).copied().flatten();
-        marked.is_some_and(|m| m.value == MarkValue::Taken)
-            || self.turned.get(slot).copied().unwrap_or_default()
-    }
-}
-
-/// Stored as it was signed, and read anew: it is never a word off.
-impl Wire for KeptOffer {
-    fn encode(&self, out: &mut Encoder) {
-        out.array(5);
-        self.bytes.encode(out);
-        self.signer.encode(out);
-        self.marks.encode(out);
-        self.turned.encode(out);
-        self.gone.encode(out);
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        d.array(5)?;
-        let bytes = Blob::decode(d)?;
-        let offer = parse::<Offer>(&bytes)
-            .map_err(|_| DecodeError::OutOfBounds { what: "offer" })?
-            .unverified()
-            .clone();
-        let signer = VerifyingKey::decode(d)?;
-        let mut kept = KeptOffer::new(&bytes, offer, signer)?;
-        kept.marks = Many::decode(d)?;
-        kept.turned = Many::decode(d)?;
-        kept.gone = Option::decode(d)?;
-        Ok(kept)
     }
 }
 

@@ -280,3 +280,25 @@ fn a_provider_without_other_slots_says_so() {
     s.go(2);
     assert!(s.user.offer(&late).is_some());
 }
+
+#[test]
+fn a_provider_that_is_asked_too_often_says_so() {
+    let (mut s, mut maker, _, offer) = booked(450, true);
+    let now = s.paper.now;
+    s.user
+        .ask_other_slots(now, &mut s.paper.rng)
+        .expect("asked");
+    s.go(1);
+    let id = maker.letters(&s.paper).last().expect("a letter").0;
+    let reason = Rejection::OfferClosed;
+    maker.decide(&mut s.paper, id, &offer, 0, Decision::Rejected(reason));
+    s.go(2);
+    let told = UserEvent::ChangeRejected {
+        offer,
+        slot: 0,
+        reason,
+    };
+    assert_eq!(s.count(|e| *e == told), 1);
+    let now = s.paper.now;
+    assert!(s.user.ask_other_slots(now, &mut s.paper.rng).is_ok());
+}
