@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::role::{CallId, Failure, Outcome, Pace, Role};
 use lapwing_protocol::time::Time;
+use lapwing_protocol::trust::TrustView;
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::watch::Sender as Teller;
 use tokio::sync::{mpsc, oneshot};
@@ -98,6 +99,8 @@ struct Driver<R: Role> {
     feed_at: Instant,
     watch: watch::Watching,
     stored: Zeroizing<Vec<u8>>,
+    /// The view whose records are on disk.
+    known: Option<TrustView>,
     progress: Progress,
     told: Teller<Progress>,
 }
@@ -124,6 +127,7 @@ where
             feed_at: Instant::now(),
             watch: watch::Watching::default(),
             stored: Zeroizing::default(),
+            known: None,
             progress: Progress::default(),
             told,
         }
@@ -273,10 +277,7 @@ where
                 if !learned {
                     return Ok(());
                 }
-                if let Some(path) = self.options.trust.clone() {
-                    let records = feed::encode(self.role.view());
-                    on_disk(move || file::write(&path, &records)).await?;
-                }
+                self.keep_records().await?;
                 // What came before the records that it needs is looked at again.
                 for mailbox in self.role.watching() {
                     self.role.touched(mailbox.id());
@@ -320,6 +321,21 @@ where
         }
     }
 
+    /// Stores the trust records, if there are others than those on disk.
+    async fn keep_records(&mut self) -> Result<(), DriverError> {
+        let Some(path) = self.options.trust.clone() else {
+            return Ok(());
+        };
+        let view = self.role.view();
+        if self.known.as_ref() == Some(view) {
+            return Ok(());
+        }
+        let (view, records) = (view.clone(), feed::encode(view));
+        on_disk(move || file::write(&path, &records)).await?;
+        self.known = Some(view);
+        Ok(())
+    }
+
     async fn store(&mut self) -> Result<(), DriverError> {
         let state = self.role.save();
         if state == self.stored {
@@ -327,7 +343,8 @@ where
         }
         let file = self.options.file.clone();
         self.stored = on_disk(move || file.write(&state).map(|()| state)).await?;
-        Ok(())
+        // A mediator's own records are in its view before any node tells of them.
+        self.keep_records().await
     }
 }
 

@@ -11,4 +11,6 @@ mod logs;
 #[cfg(test)]
 mod meeting;
 #[cfg(test)]
+mod shell;
+#[cfg(test)]
 mod start;

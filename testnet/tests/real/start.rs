@@ -8,10 +8,13 @@ use lapwing_testnet::federation::quick_params;
 use lapwing_testnet::net::NetOptions;
 use lapwing_testnet::seeds::Seeds;
 
-/// The node binary of this build, brought up to date once.
+/// The node binary of this build, brought up to date once; or the one that `LAPWING_BIN` names.
 pub(crate) fn lapwing() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("LAPWING_BIN") {
+            return path.into();
+        }
         // target/<profile>/deps/<this test>
         let exe = std::env::current_exe().unwrap();
         let profile = exe.parent().and_then(Path::parent).unwrap();

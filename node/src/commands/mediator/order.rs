@@ -15,6 +15,7 @@ const SOON: Seconds = Seconds::days(14);
 
 /// Publishes what waits, and opens the inbox.
 pub(super) async fn publish(hand: &Hand<Mediator>) -> Result<(), Failure> {
+    hand.fed().await?;
     hand.with(|mediator, _, _| {
         let id = mediator.id();
         let registered = mediator

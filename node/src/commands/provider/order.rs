@@ -171,7 +171,7 @@ pub(super) async fn status(hand: &Hand<Provider>) -> Result<(), Failure> {
             }
         ),
         (Some((serial, _)), Some(Err(problem))) => format!(
-            "Certificate {serial} is not in force: {problem}. Bookings stand; nothing new is offered."
+            "Certificate {serial} is not in force: {problem} Bookings stand; nothing new is offered."
         ),
         (Some((serial, expires)), None) => {
             format!("Certified, serial {serial}, until {}.", shown(expires))
