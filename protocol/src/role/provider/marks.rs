@@ -153,11 +153,10 @@ impl Provider {
                 slot.adopt(&state);
                 slot.version = state.version.saturating_sub(1);
             }
-            Some(state) if slot.want_by == target.by => {
-                if state.version >= slot.want_version {
-                    slot.above(state.version);
-                }
+            Some(state) if slot.want_by == target.by && state.version >= slot.want_version => {
+                slot.above(state.version);
             }
+            Some(_) if slot.want_by == target.by => {}
             Some(state) => slot.version = slot.version.max(state.version),
             None => {}
         }

@@ -234,9 +234,12 @@ mod tests {
     use super::fits;
     use crate::testing::{list, text};
 
+    /// What a slot offers, what is wished for, whether it fits.
+    type Row = (&'static str, &'static [(&'static str, &'static str)], bool);
+
     #[test]
     fn values_of_one_key_are_alternatives_and_keys_add_up() {
-        let table: &[(&str, &[(&str, &str)], bool)] = &[
+        let table: &[Row] = &[
             ("A", &[], true),
             ("A", &[("vaccine", "A")], true),
             ("A", &[("vaccine", "B")], false),
