@@ -113,7 +113,7 @@ impl Certify {
             back_in: 0,
             out: out.clone(),
         };
-        play::<Mediator>(common, Order::Order(order)).await?;
+        play::<Mediator>(common, Order::MakeOrder(order)).await?;
         let order = files::read(&out, MAX_FILE)?;
         let certificate = root.certify(&order, date::after_days(now(), self.days))?;
         drop(root);

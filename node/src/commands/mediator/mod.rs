@@ -81,7 +81,8 @@ enum Act {
 #[derive(Subcommand, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Write the order of a certificate for the root, to be carried to its machine.
-    Order(keys::MakeOrder),
+    #[command(name = "order")]
+    MakeOrder(keys::MakeOrder),
     /// Publish what waits, and open the inbox.
     Publish,
     /// Say how far it is.
@@ -164,7 +165,7 @@ impl Order {
     /// With paths that mean the same to a process elsewhere.
     fn absolute(self) -> Result<Self, Failure> {
         Ok(match self {
-            Order::Order(order) => Order::Order(order.absolute()?),
+            Order::MakeOrder(order) => Order::MakeOrder(order.absolute()?),
             other => other,
         })
     }
@@ -176,7 +177,7 @@ impl Player for Mediator {
 
     fn online(order: &Order) -> bool {
         match order {
-            Order::Order(_)
+            Order::MakeOrder(_)
             | Order::Publish
             | Order::Approve(_)
             | Order::Reject(_)
@@ -196,7 +197,7 @@ impl Player for Mediator {
 
     async fn perform(hand: &Hand<Self>, order: Order) -> Result<(), Failure> {
         match order {
-            Order::Order(order) => keys::order(hand, order).await,
+            Order::MakeOrder(order) => keys::order(hand, order).await,
             Order::Registered { registration } => keys::registered(hand, &registration).await,
             Order::Certified { certificate } => keys::certified(hand, &certificate).await,
             Order::Identify => keys::identify(hand).await,

@@ -195,9 +195,7 @@ async fn any(hand: &Hand<User>) -> Result<(), Failure> {
     hand.fed().await?;
     hand.until("no slot was confirmed", |_, _| Some(())).await?;
     loop {
-        let begun = hand
-            .until("no open slot was offered", |user, now| first(user, now))
-            .await?;
+        let begun = hand.until("no open slot was offered", first).await?;
         let (offer, slot) = begun;
         let sent = hand
             .with(move |user, now, rng| user.book(&offer, slot, now, rng))
