@@ -15,10 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum AskError {
     #[error("{socket}: this user may not use the node's admin socket: run this as the node's user (`sudo -u lapwing …`)", socket = socket.display())]
     Forbidden { socket: PathBuf },
-    #[error("no node answers at {socket} ({source}): start it with `lapwing run`", socket = socket.display())]
-    Away { socket: PathBuf, source: io::Error },
+    // The causes are in the text, and in no chain, or they would be printed twice.
+    #[error("no node answers at {socket} ({cause}): start it with `lapwing run`", socket = socket.display())]
+    Away { socket: PathBuf, cause: io::Error },
     #[error("the node does not answer ({0}): look at its log")]
-    Silent(#[source] io::Error),
+    Silent(io::Error),
     #[error("the node's answer is cut short: is it of this version?")]
     Cut,
 }
@@ -33,11 +34,11 @@ pub(crate) struct Reply {
 
 /// Asks, and waits for the whole answer.
 pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<Reply, AskError> {
-    let mut stream = UnixStream::connect(socket).map_err(|source| {
+    let mut stream = UnixStream::connect(socket).map_err(|cause| {
         let socket = socket.to_owned();
-        match source.kind() {
+        match cause.kind() {
             io::ErrorKind::PermissionDenied => AskError::Forbidden { socket },
-            _ => AskError::Away { socket, source },
+            _ => AskError::Away { socket, cause },
         }
     })?;
     let exchange = || -> io::Result<String> {

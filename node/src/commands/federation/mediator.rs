@@ -112,7 +112,7 @@ impl Register {
             if needed.is_some_and(|n| found < n) {
                 "Next: another operator runs the same on this file."
             } else {
-                "Next: `lapwing publish` it."
+                "Next: `lapwing publish` it, or send it to the mediator: `lapwing mediator register` publishes it."
             }
         );
         Ok(())

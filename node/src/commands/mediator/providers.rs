@@ -112,13 +112,16 @@ fn region_names(mediator: &Mediator, a: &Application) -> Vec<String> {
 
 fn application_text(mediator: &Mediator, a: &Application) -> String {
     let p = &a.practice;
+    let notes = match p.notes.as_str() {
+        "" => String::new(),
+        notes => format!("\n  {notes}"),
+    };
     format!(
-        "{}\n  {}, {} {}\n  {}\n  evidence: {}\n  regions: {}",
+        "{}\n  {}, {} {}{notes}\n  evidence: {}\n  regions: {}",
         p.name.as_str(),
         p.street.as_str(),
         p.postal_code.as_str(),
         p.city.as_str(),
-        p.notes.as_str(),
         a.evidence.as_str(),
         region_names(mediator, a).join("; ")
     )

@@ -275,10 +275,13 @@ async fn list(hand: &Hand<Mediator>) -> Result<(), Failure> {
                 .map(|(k, v)| format!("{}={}", k.as_str(), v.as_str()))
                 .collect();
             format!(
-                "{}  {}  [{}]  {} postal codes, key version {}",
+                "{}  {}{}  {} postal codes, key version {}",
                 short(&r.id.to_hex()),
                 r.plan.name.as_str(),
-                criteria.join(", "),
+                match criteria.join(", ") {
+                    none if none.is_empty() => String::new(),
+                    some => format!("  [{some}]"),
+                },
                 r.plan.postal_codes.len(),
                 r.version
             )

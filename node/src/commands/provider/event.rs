@@ -25,7 +25,7 @@ pub(super) fn tell(event: &ProviderEvent) -> Option<Said> {
         ),
         ProviderEvent::ApplicationRejected(reason) => Said::new(
             "application_rejected",
-            format!("The mediator rejects the application: {}", reason.as_str()),
+            format!("The mediator refuses: {}", reason.as_str()),
             json!({ "reason": reason.as_str() }),
         ),
         ProviderEvent::Certified {
