@@ -155,7 +155,9 @@ fn params() -> Value {
             ),
             (
                 "tokens_per_epoch",
-                number("Tokens that one node may issue, and requests it may admit, a lottery epoch."),
+                number(
+                    "Tokens that one node may issue, and requests it may admit, a lottery epoch.",
+                ),
             ),
         ],
     )
