@@ -60,13 +60,28 @@ pub enum FileError {
 pub struct StateFile {
     path: PathBuf,
     key: Option<FileKey>,
+    sync: bool,
 }
 
 impl StateFile {
     /// State that is kept as it is, readable by its owner.
     #[must_use]
     pub fn plain(path: PathBuf) -> Self {
-        StateFile { path, key: None }
+        StateFile {
+            path,
+            key: None,
+            sync: true,
+        }
+    }
+
+    /// The same without waiting for the disk: outlives the program and not the machine. For test
+    /// networks, in which hundreds of roles share one disk.
+    #[must_use]
+    pub fn unsynced(path: PathBuf) -> Self {
+        StateFile {
+            sync: false,
+            ..Self::plain(path)
+        }
     }
 
     /// State that is locked with a key.
@@ -75,6 +90,7 @@ impl StateFile {
         StateFile {
             path,
             key: Some(key),
+            sync: true,
         }
     }
 
@@ -98,15 +114,22 @@ impl StateFile {
         }
     }
 
-    /// Replaces the state. When this returns, it is on disk.
+    /// Replaces the state. When this returns, it is on disk ([`StateFile::unsynced`] excepted).
     ///
     /// # Errors
     /// [`FileError::Write`], [`FileError::Lock`]: then the old state is there, whole.
     pub fn write(&self, state: &[u8]) -> Result<(), FileError> {
         match &self.key {
-            None => write(&self.path, state),
-            Some(key) => write(&self.path, &lock(key, state).map_err(|e| self.failed(e))?),
+            None => self.replace(state),
+            Some(key) => self.replace(&lock(key, state).map_err(|e| self.failed(e))?),
         }
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<(), FileError> {
+        replace(&self.path, bytes, self.sync).map_err(|source| FileError::Write {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn failed(&self, source: LockError) -> FileError {
@@ -151,13 +174,13 @@ pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
 /// # Errors
 /// [`FileError::Write`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    replace(path, bytes).map_err(|source| FileError::Write {
+    replace(path, bytes, true).map_err(|source| FileError::Write {
         path: path.to_owned(),
         source,
     })
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -172,9 +195,14 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(&new)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    if sync {
+        file.sync_all()?;
+    }
     drop(file);
     fs::rename(&new, path)?;
+    if !sync {
+        return Ok(());
+    }
     // The new name is on disk only with the directory.
     match path.parent().filter(|p| !p.as_os_str().is_empty()) {
         Some(dir) => fs::File::open(dir)?.sync_all(),

@@ -11,6 +11,7 @@ mod letters;
 mod marks;
 mod more;
 mod plan;
+mod readable;
 mod round;
 mod run;
 mod slots;

@@ -17,6 +17,7 @@ mod kept_offer;
 mod letters;
 mod offers;
 mod overview;
+mod readable;
 mod relist;
 mod report;
 mod run;
