@@ -16,7 +16,7 @@ setup: ## Check and install what building and testing need; quick when all is th
 setup-build:
 	@scripts/setup.sh build
 
-demo: setup-build ## Start a federation on this machine (ONCE=1 ends after one round; SEED, KEEP, NODES)
+demo: setup-build ## Play a vaccination day on this machine (ONCE=1 ends after it; SEED, KEEP)
 	cargo build --release --locked -p lapwing -p lapwing-testnet
 	cargo run --release --locked -q -p lapwing-testnet -- demo $(if $(filter-out 0,$(ONCE)),--once)
 

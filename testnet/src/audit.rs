@@ -2,26 +2,28 @@
 //!
 //! Nothing is assumed: a write that nobody can read back counts as lost.
 
+mod records;
 mod replicas;
 
+use self::records::records;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapwing_protocol::bounded::{Bytes, List};
 use lapwing_protocol::client::{Answer, Call, CallKind, MAX_MARKS, MarkOrder, ReadOrder};
 use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::cose::parse;
-use lapwing_protocol::federation::MediatorRegistration;
 use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::{ItemId, MailboxId, NodeId, RecordId};
 use lapwing_protocol::mailbox::{Mailbox, MarkState, MarkValue};
-use lapwing_protocol::mediation::{
-    Directory, MediatorCertificate, RegionList, Revocations, Status,
-};
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::role::{Failure, RestoreError, Role};
+use lapwing_protocol::queue::Request;
+use lapwing_protocol::role::{Failure, Mediator, Provider, RestoreError, Role, User};
 use lapwing_protocol::time::Time;
 use lapwing_protocol::trust::TrustView;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 pub use replicas::{diverged, settle, statuses};
@@ -52,39 +54,73 @@ pub enum AuditError {
     /// A role's stored state does not read back.
     #[error("a role's stored state does not read back: {0}")]
     Restore(#[from] RestoreError),
+    /// Nobody was given to read with.
+    #[error("an audit needs a client to read with")]
+    NoLane,
     /// An order cannot be written.
     #[error("an order cannot be written: {0}")]
     Order(Problem),
 }
 
 /// Who can read mailboxes: a role as it was stored, brought back for this alone.
-pub trait Reader {
+pub trait Reader: Send {
     /// The mailboxes it can read, with read proofs for a node.
     fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)>;
 }
 
 struct Restored<R>(R);
 
-impl<R: Role> Reader for Restored<R> {
+impl Reader for Restored<User> {
     fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
         self.0.set_node(node);
-        self.0
-            .watching()
-            .into_iter()
-            .zip(self.0.watch_proofs(now))
-            .collect()
+        self.0.readable(now)
     }
 }
 
-/// A reader from a role: stored, then brought back, so that what it needs must be in its state.
+impl Reader for Restored<Provider> {
+    fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
+        self.0.set_node(node);
+        self.0.readable(now)
+    }
+}
+
+impl Reader for Restored<Mediator> {
+    fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
+        self.0.set_node(node);
+        let proofs = self.0.watch_proofs(now);
+        self.0.watching().into_iter().zip(proofs).collect()
+    }
+}
+
+/// A reader from a user: stored, then brought back, so that what it needs must be in its state.
 ///
 /// # Errors
 /// [`AuditError::Restore`].
-pub fn reader<R: Role + 'static>(role: &R) -> Result<Box<dyn Reader>, AuditError> {
+pub fn user(role: &User) -> Result<Box<dyn Reader>, AuditError> {
+    Ok(Box::new(Restored(restored(role)?)))
+}
+
+/// The same for a provider.
+///
+/// # Errors
+/// [`AuditError::Restore`].
+pub fn provider(role: &Provider) -> Result<Box<dyn Reader>, AuditError> {
+    Ok(Box::new(Restored(restored(role)?)))
+}
+
+/// The same for a mediator.
+///
+/// # Errors
+/// [`AuditError::Restore`].
+pub fn mediator(role: &Mediator) -> Result<Box<dyn Reader>, AuditError> {
+    Ok(Box::new(Restored(restored(role)?)))
+}
+
+fn restored<R: Role>(role: &R) -> Result<R, AuditError> {
     let mut restored = R::restore(&role.save())?;
     // The same federation: it was stored with the state.
     let _same = restored.set_view(role.view().clone());
-    Ok(Box::new(Restored(restored)))
+    Ok(restored)
 }
 
 /// One acknowledged write, as it is looked for.
@@ -125,14 +161,15 @@ pub struct Audit {
     pub mailboxes: BTreeMap<(NodeId, MailboxId), BTreeSet<(u32, ItemId)>>,
 }
 
-/// Reads all entries of a ledger back through every node.
+/// Reads all entries of a ledger back through every node: all nodes at once, with `lanes` calls at a
+/// time at each, every lane from a network of its own.
 ///
 /// # Errors
 /// [`AuditError`] where a node does not answer: then nothing is known.
 pub async fn read_back(
-    client: &Client,
+    lanes: &[Client],
     places: &[Place],
-    entries: &Entries,
+    entries: &Arc<Entries>,
     readers: &mut [Box<dyn Reader>],
 ) -> Result<Audit, AuditError> {
     let mut audit = Audit {
@@ -140,13 +177,30 @@ pub async fn read_back(
         ..Audit::default()
     };
     let mut lost: BTreeSet<Write> = BTreeSet::new();
+    let mut reading = JoinSet::new();
     for place in places {
-        let missing = through(client, place, entries, readers, &mut audit).await?;
-        let counts = audit.missing.entry(place.id).or_default();
+        let mut proofs: BTreeMap<MailboxId, Vec<u8>> = BTreeMap::new();
+        for reader in readers.iter_mut() {
+            for (mailbox, proof) in reader.proofs(place.id, now()) {
+                proofs.entry(mailbox.id()).or_insert(proof);
+            }
+        }
+        let (lanes, place, entries) = (lanes.to_vec(), place.clone(), entries.clone());
+        reading.spawn(async move {
+            let found = through(&lanes, &place, &entries, proofs).await;
+            (place.id, found)
+        });
+    }
+    while let Some(done) = reading.join_next().await {
+        let (node, found) = done.map_err(|_| AuditError::Unanswered(Failure::Unreachable))?;
+        let (missing, held) = found?;
+        let counts = audit.missing.entry(node).or_default();
         for write in &missing {
             *counts.entry(write.what()).or_default() += 1;
         }
         lost.extend(missing);
+        let held = held.into_iter().map(|(id, found)| ((node, id), found));
+        audit.mailboxes.extend(held);
     }
     audit.missing.retain(|_, counts| !counts.is_empty());
     // What was acknowledged and cannot even be named can be read back by nobody.
@@ -154,25 +208,55 @@ pub async fn read_back(
     Ok(audit)
 }
 
-async fn through(
-    client: &Client,
+/// What mailboxes held: slots and items.
+type Held = BTreeMap<MailboxId, BTreeSet<(u32, ItemId)>>;
+
+/// Reads the mailboxes through one node, each lane its share.
+async fn mailboxes(
+    lanes: &[Client],
     place: &Place,
-    entries: &Entries,
-    readers: &mut [Box<dyn Reader>],
-    audit: &mut Audit,
-) -> Result<BTreeSet<Write>, AuditError> {
-    let mut missing = BTreeSet::new();
-    let mut held: BTreeMap<MailboxId, BTreeSet<(u32, ItemId)>> = BTreeMap::new();
-    for reader in readers {
-        for (mailbox, proof) in reader.proofs(place.id, now()) {
-            let id = mailbox.id();
-            if !held.contains_key(&id)
-                && let Some(found) = read_mailbox(client, place, &proof).await?
-            {
-                held.insert(id, found);
-            }
+    proofs: BTreeMap<MailboxId, Vec<u8>>,
+) -> Result<Held, AuditError> {
+    let mut shares: Vec<Vec<(MailboxId, Vec<u8>)>> = vec![Vec::new(); lanes.len().max(1)];
+    let count = shares.len();
+    for (n, one) in proofs.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(n % count) {
+            share.push(one);
         }
     }
+    let mut reading = JoinSet::new();
+    for (client, share) in lanes.iter().zip(shares) {
+        let (client, place) = (client.clone(), place.clone());
+        reading.spawn(async move {
+            let mut held = Held::new();
+            for (id, proof) in share {
+                if let Some(found) = read_mailbox(&client, &place, &proof).await? {
+                    held.insert(id, found);
+                }
+            }
+            Ok::<_, AuditError>(held)
+        });
+    }
+    let mut held = Held::new();
+    while let Some(done) = reading.join_next().await {
+        held.extend(done.map_err(|_| AuditError::Unanswered(Failure::Unreachable))??);
+    }
+    Ok(held)
+}
+
+async fn through(
+    lanes: &[Client],
+    place: &Place,
+    entries: &Entries,
+    proofs: BTreeMap<MailboxId, Vec<u8>>,
+) -> Result<(BTreeSet<Write>, Held), AuditError> {
+    let Some(client) = lanes.first() else {
+        return Err(AuditError::NoLane);
+    };
+    let mut missing = BTreeSet::new();
+    let known: BTreeSet<MailboxId> = proofs.keys().copied().collect();
+    let written: BTreeSet<MailboxId> = entries.blobs.iter().map(|(id, _, _)| *id).collect();
+    let held = mailboxes(lanes, place, proofs).await?;
     for (mailbox, slot, item) in &entries.blobs {
         let there = held
             .get(mailbox)
@@ -194,16 +278,16 @@ async fn through(
         entries
             .mailboxes
             .iter()
+            // One that was given up empty can be read by nobody: its keys were wiped with the offer that
+            // it was for. Whatever was written to anywhere must be there.
+            .filter(|id| known.contains(id) || written.contains(id))
             .filter(|id| !held.contains_key(id))
             .map(|id| Write::Mailbox(*id)),
     );
     missing.extend(marks(client, place, entries).await?);
-    missing.extend(admissions(client, place, entries).await?);
+    missing.extend(admissions(client, place, entries, &held).await?);
     missing.extend(records(client, place, entries).await?);
-    audit
-        .mailboxes
-        .extend(held.into_iter().map(|(id, found)| ((place.id, id), found)));
-    Ok(missing)
+    Ok((missing, held))
 }
 
 /// Makes a call that only reads, again while the refusal may pass.
@@ -297,83 +381,29 @@ async fn marks(
     Ok(missing)
 }
 
-/// The same request must bring the same admission, byte for byte.
+/// The same request must bring the same admission, byte for byte. One that is sealed to a key of its
+/// region that is no longer current is not taken again: there the inbox must be there that its admission
+/// opened.
 async fn admissions(
     client: &Client,
     place: &Place,
     entries: &Entries,
+    held: &Held,
 ) -> Result<Vec<Write>, AuditError> {
     let mut missing = Vec::new();
     for (request, admission) in &entries.admissions {
         let call = Call::new(CallKind::Request, request.clone());
-        let same = matches!(patiently(client, place, &call).await?, Ok(Answer::Admission(found)) if found == *admission);
-        if !same {
+        let there = match patiently(client, place, &call).await? {
+            Ok(Answer::Admission(found)) => found == *admission,
+            Err(Problem::WrongKeyVersion) => parse::<Request>(request)
+                .is_ok_and(|r| held.contains_key(&r.unverified().inbox.id())),
+            _ => false,
+        };
+        if !there {
             missing.push(Write::Admission(record_hash(request)));
         }
     }
     Ok(missing)
-}
-
-/// A published record must be there, or a later one of its kind in its place.
-async fn records(
-    client: &Client,
-    place: &Place,
-    entries: &Entries,
-) -> Result<Vec<Write>, AuditError> {
-    let Some((all, _)) = feed::all(client, &place.api, None).await? else {
-        return Err(AuditError::NoTrust);
-    };
-    let there: BTreeSet<RecordId> = all.iter().map(|r| record_hash(r)).collect();
-    let last = last_of_each_kind(&entries.records);
-    let missing = entries
-        .records
-        .iter()
-        .filter(|(id, _)| !there.contains(id) && last.contains(id));
-    Ok(missing.map(|(id, _)| Write::Record(*id)).collect())
-}
-
-/// The published records that no later one of the same kind and mediator replaces.
-fn last_of_each_kind(records: &[(RecordId, Vec<u8>)]) -> BTreeSet<RecordId> {
-    let mut last: BTreeMap<(u8, [u8; 32]), (u64, RecordId)> = BTreeMap::new();
-    let mut standing = BTreeSet::new();
-    for (id, bytes) in records {
-        match kind_of(bytes) {
-            Some((kind, mediator, sequence)) => {
-                let held = last.entry((kind, mediator)).or_insert((sequence, *id));
-                if sequence >= held.0 {
-                    *held = (sequence, *id);
-                }
-            }
-            // A provider certificate: nothing replaces it.
-            None => {
-                standing.insert(*id);
-            }
-        }
-    }
-    standing.extend(last.into_values().map(|(_, id)| id));
-    standing
-}
-
-fn kind_of(bytes: &[u8]) -> Option<(u8, [u8; 32], u64)> {
-    macro_rules! kind {
-        ($number:literal, $record:ty) => {
-            if let Ok(r) = parse::<$record>(bytes) {
-                let said = r.unverified();
-                return Some(($number, *said.mediator.as_bytes(), said.sequence));
-            }
-        };
-    }
-    kind!(3, MediatorCertificate);
-    kind!(4, RegionList);
-    kind!(6, Directory);
-    kind!(7, Revocations);
-    kind!(8, Status);
-    let r = lapwing_protocol::cose::parse_multi::<MediatorRegistration>(bytes).ok()?;
-    Some((
-        2,
-        *r.unverified().mediator.as_bytes(),
-        r.unverified().sequence,
-    ))
 }
 
 /// A view of what one node has, checked from the roots.

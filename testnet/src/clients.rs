@@ -38,8 +38,8 @@ pub fn numbered(n: u16) -> Client {
 #[must_use]
 pub fn quick_pace() -> Pace {
     Pace {
-        read: Seconds::new(2),
-        round: Seconds::new(1),
+        read: Seconds::new(10),
+        round: Seconds::new(2),
         work: 4096,
     }
 }

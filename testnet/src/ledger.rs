@@ -5,16 +5,17 @@
 //! them: asking again would make what is missing. That they hold shows in the bookings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapwing_client::driver::Acknowledged;
 use lapwing_protocol::client::{Answer, Call, CallKind};
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::parse;
-use lapwing_protocol::id::{ItemId, MailboxId, RecordId};
+use lapwing_protocol::id::{ItemId, MailboxId, Priority, RecordId, TokenId};
 use lapwing_protocol::mailbox::{
     BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, MarkValue, OpenOrder, Opening, Place,
 };
+use lapwing_protocol::token::PriorityToken;
 
 /// What nodes have acknowledged.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,10 @@ pub struct Entries {
     pub admissions: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Published records, in the order in which they were.
     pub records: Vec<(RecordId, Vec<u8>)>,
+    /// Tokens that were issued.
+    pub tokens: BTreeSet<TokenId>,
+    /// Tickets that were granted: requests claimed, each time one is.
+    pub claims: u64,
     /// How often each call was acknowledged, those that are not read back among them.
     pub counts: BTreeMap<CallKind, u64>,
     /// Calls that were acknowledged and that this ledger could not read: none of ours should be.
@@ -51,6 +56,14 @@ impl Entries {
             + self.admissions.len()
             + self.records.len();
         n as u64 + self.unread
+    }
+
+    /// How many acknowledged writes no call reads back: booking locks, their releases, and wishes to
+    /// be listed again. That they hold shows in the bookings.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        let kinds = [CallKind::Lock, CallKind::Release, CallKind::Relist];
+        kinds.iter().filter_map(|k| self.counts.get(k)).sum()
     }
 }
 
@@ -112,6 +125,11 @@ fn enter(entries: &mut Entries, call: &Call, answer: &Answer) -> Option<()> {
                 };
             }
         }
+        (CallKind::Token, Answer::Token(token)) => {
+            let token = parse::<PriorityToken>(token).ok()?;
+            entries.tokens.insert(token.unverified().token_id());
+        }
+        (CallKind::Claim, Answer::Claims(claims)) => entries.claims += claims.claimed.len() as u64,
         (CallKind::Request, Answer::Admission(admission)) => {
             entries
                 .admissions
@@ -125,4 +143,41 @@ fn enter(entries: &mut Entries, call: &Call, answer: &Answer) -> Option<()> {
         _ => {}
     }
     Some(())
+}
+
+/// Takes down what nodes acknowledge to one person, and the last token that they gave it.
+#[derive(Debug)]
+pub struct Witness {
+    ledger: Arc<Ledger>,
+    token: Mutex<Option<(u32, Priority)>>,
+}
+
+impl Witness {
+    /// For one person.
+    #[must_use]
+    pub fn new(ledger: Arc<Ledger>) -> Self {
+        Witness {
+            ledger,
+            token: Mutex::new(None),
+        }
+    }
+
+    /// Epoch and P of the last token: what decides its place in the queue.
+    #[must_use]
+    pub fn place(&self) -> Option<(u32, Priority)> {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Acknowledged for Witness {
+    fn acknowledged(&self, call: &Call, answer: &Answer) {
+        if let Answer::Token(token) = answer
+            && let Ok(token) = parse::<PriorityToken>(token)
+        {
+            let said = token.unverified();
+            let mut place = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+            *place = Some((said.epoch, said.priority));
+        }
+        self.ledger.acknowledged(call, answer);
+    }
 }

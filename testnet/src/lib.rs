@@ -4,15 +4,22 @@
 //! It knows `lapwing-protocol`, `lapwing-client` and the HTTP API alone, as every other app does.
 
 pub mod audit;
-pub mod cast;
+pub mod bookings;
 pub mod cleanup;
 pub mod clients;
-pub mod demo;
+pub mod control;
+pub mod counts;
+pub mod faults;
 pub mod federation;
 pub mod ledger;
 pub mod net;
 pub mod node;
 pub mod people;
+pub mod play;
 pub mod regions;
+pub mod relays;
 pub mod report;
+pub mod scenario;
 pub mod seeds;
+pub mod tally;
+pub mod view;

@@ -1,6 +1,7 @@
 //! A federation of real nodes on this machine: each with directory and ports of its own, each of an
 //! operator of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use tokio::time::sleep;
 use crate::cleanup::{Cleaned, RunDir};
 use crate::federation::{FoundError, Founders};
 use crate::node::{NewNode, Node, NodeError, free_ports};
+use crate::relays::Relays;
 use crate::seeds::Seeds;
 
 /// How long the nodes may take to find each other.
@@ -51,6 +53,9 @@ pub enum NetError {
     /// There is no node of that number.
     #[error("there is no node {0}")]
     NoNode(usize),
+    /// Nodes that talk to each other directly cannot be cut from each other.
+    #[error("this federation was started without relays: its nodes cannot be cut from each other")]
+    NoRelays,
 }
 
 fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> NetError {
@@ -72,6 +77,8 @@ pub struct NetOptions {
     pub binary: PathBuf,
     /// Whether the run's directory stays when all is over.
     pub keep: bool,
+    /// Whether the nodes reach each other through relays, so that they can be cut from each other.
+    pub relays: bool,
 }
 
 /// A running federation. Dropping it kills its nodes.
@@ -79,6 +86,7 @@ pub struct NetOptions {
 pub struct Net {
     // Before the directory: fields are dropped in order, and the processes use it.
     nodes: Vec<Node>,
+    relays: Option<Relays>,
     founders: Founders,
     run: RunDir,
     cleaned: Cleaned,
@@ -91,8 +99,8 @@ impl Net {
     /// [`NetError`].
     pub async fn start(options: &NetOptions, now: Time) -> Result<Self, NetError> {
         let mut net = Self::prepare(options, now).await?;
-        for node in &mut net.nodes {
-            node.start(&net.run)?;
+        for n in 0..net.nodes.len() {
+            net.launch(n)?;
         }
         for node in &mut net.nodes {
             node.wait_ready().await?;
@@ -122,6 +130,15 @@ impl Net {
         fs::write(&file, founders.file("roster.cbor"))
             .map_err(io_error("cannot write the federation file"))?;
         let ports = free_ports(options.nodes * 2).map_err(io_error("cannot find free ports"))?;
+        let listens: Vec<_> = ports.iter().skip(1).step_by(2).copied().collect();
+        let relays = match options.relays {
+            true => Some(
+                Relays::start(&listens)
+                    .await
+                    .map_err(io_error("cannot start the relays"))?,
+            ),
+            false => None,
+        };
         let mut nodes: Vec<Node> = Vec::new();
         for (n, pair) in ports.chunks_exact(2).enumerate() {
             let &[api, listen] = pair else { continue };
@@ -136,6 +153,7 @@ impl Net {
                 api,
                 listen,
                 federation: &file,
+                announce: relays.as_ref().and_then(|r| r.address(n)),
                 bootstrap: &bootstrap,
             };
             nodes.push(
@@ -153,6 +171,7 @@ impl Net {
             .map_err(io_error("cannot write the roster"))?;
         Ok(Net {
             nodes,
+            relays,
             founders,
             run,
             cleaned,
@@ -246,7 +265,11 @@ impl Net {
     /// [`NetError::NoNode`], [`NetError::Node`].
     pub fn launch(&mut self, n: usize) -> Result<(), NetError> {
         let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
-        Ok(node.start(&self.run)?)
+        node.start(&self.run)?;
+        if let Some(relays) = &self.relays {
+            relays.process(n, node.pid());
+        }
+        Ok(())
     }
 
     /// Starts a node that does not run, and waits until it is ready.
@@ -254,9 +277,86 @@ impl Net {
     /// # Errors
     /// [`NetError::NoNode`], [`NetError::Node`].
     pub async fn restart(&mut self, n: usize) -> Result<(), NetError> {
+        self.launch(n)?;
         let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
-        node.start(&self.run)?;
         Ok(node.wait_ready().await?)
+    }
+
+    /// Stops one node in order (SIGTERM), and waits.
+    ///
+    /// # Errors
+    /// [`NetError::NoNode`], [`NetError::Node`].
+    pub async fn stop_one(&mut self, n: usize) -> Result<(), NetError> {
+        let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
+        Ok(node.stop().await?)
+    }
+
+    /// Pauses a node (SIGSTOP).
+    ///
+    /// # Errors
+    /// [`NetError::NoNode`], [`NetError::Node`].
+    pub fn pause(&mut self, n: usize) -> Result<(), NetError> {
+        let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
+        Ok(node.pause()?)
+    }
+
+    /// Lets a paused node go on (SIGCONT).
+    ///
+    /// # Errors
+    /// [`NetError::NoNode`], [`NetError::Node`].
+    pub fn resume(&mut self, n: usize) -> Result<(), NetError> {
+        let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
+        Ok(node.resume()?)
+    }
+
+    /// Cuts these nodes from all others.
+    ///
+    /// # Errors
+    /// [`NetError::NoRelays`], [`NetError::NoNode`].
+    pub fn cut(&self, nodes: BTreeSet<usize>) -> Result<(), NetError> {
+        let relays = self.relays.as_ref().ok_or(NetError::NoRelays)?;
+        if let Some(n) = nodes.iter().find(|n| **n >= self.nodes.len()) {
+            return Err(NetError::NoNode(*n));
+        }
+        relays.cut(nodes);
+        Ok(())
+    }
+
+    /// Ends all partitions.
+    ///
+    /// # Errors
+    /// [`NetError::NoRelays`].
+    pub fn heal(&self) -> Result<(), NetError> {
+        self.relays.as_ref().ok_or(NetError::NoRelays)?.heal();
+        Ok(())
+    }
+
+    /// Whether nodes are cut from each other now.
+    #[must_use]
+    pub fn any_cut(&self) -> bool {
+        self.relays.as_ref().is_some_and(Relays::any_cut)
+    }
+
+    /// Whether a node serves; asks once.
+    ///
+    /// # Errors
+    /// [`NetError::NoNode`]; [`NetError::Node`] for one whose process ended.
+    pub async fn is_ready(&mut self, n: usize) -> Result<bool, NetError> {
+        let node = self.nodes.get_mut(n).ok_or(NetError::NoNode(n))?;
+        Ok(node.is_ready().await?)
+    }
+
+    /// The error for a node that does not become ready.
+    ///
+    /// # Errors
+    /// Always: [`NodeError::NotReady`] with the end of its log.
+    pub fn not_ready(&self, n: usize) -> Result<(), NetError> {
+        let node = self.node(n)?;
+        Err(NodeError::NotReady {
+            name: node.name().to_owned(),
+            log: node.log_end(),
+        }
+        .into())
     }
 
     /// Whether all nodes run.
@@ -275,6 +375,14 @@ impl Net {
     /// # Errors
     /// The first that did not stop by itself; the others are stopped all the same.
     pub async fn stop(mut self) -> Result<(), NetError> {
+        self.stop_all().await
+    }
+
+    /// The same, for one that is shared.
+    ///
+    /// # Errors
+    /// As [`Net::stop`].
+    pub async fn stop_all(&mut self) -> Result<(), NetError> {
         let mut result = Ok(());
         for node in &mut self.nodes {
             let stopped = node.stop().await;

@@ -94,6 +94,36 @@ impl Status {
     }
 }
 
+/// Asks one node how it is.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The node's id.
+    pub id: NodeId,
+    /// What people call it.
+    pub name: String,
+    /// Where its API listens.
+    pub api: SocketAddr,
+    socket: PathBuf,
+}
+
+impl Probe {
+    /// Asks the admin socket how the node is.
+    ///
+    /// # Errors
+    /// [`NodeError::Silent`], [`NodeError::BadStatus`].
+    pub async fn status(&self) -> Result<Status, NodeError> {
+        let reply = ask_socket(&self.socket, &Ask::get("/status", MAX_STATUS)).await;
+        let reply = reply.map_err(|source| NodeError::Silent {
+            name: self.name.clone(),
+            source,
+        })?;
+        serde_json::from_slice(&reply.body).map_err(|source| NodeError::BadStatus {
+            name: self.name.clone(),
+            source,
+        })
+    }
+}
+
 /// One node. When this is dropped, its process is killed.
 #[derive(Debug)]
 pub struct Node {
@@ -104,7 +134,20 @@ pub struct Node {
     listen: SocketAddr,
     id: NodeId,
     signing: VerifyingKey,
+    announce: Option<SocketAddr>,
     child: Option<Child>,
+    paused: bool,
+}
+
+/// How a node's process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Up,
+    /// It was stopped by a signal and answers nobody.
+    Paused,
+    /// It does not run.
+    Down,
 }
 
 /// What a new node is made of.
@@ -120,6 +163,8 @@ pub struct NewNode<'a> {
     pub listen: SocketAddr,
     /// The federation file.
     pub federation: &'a Path,
+    /// Where other nodes are told that it listens, if that is not where it does.
+    pub announce: Option<SocketAddr>,
     /// Multiaddresses of the nodes to ask first.
     pub bootstrap: &'a [String],
 }
@@ -167,6 +212,10 @@ impl Node {
                 why,
             });
         }
+        if let Some(announce) = new.announce {
+            let path = new.dir.join("lapwing.toml");
+            announce_as(&path, announce).map_err(|source| NodeError::Write { path, source })?;
+        }
         let (id, signing) = write_keys(&new.dir.join("node.key"), rng)?;
         Ok(Node {
             name: new.name.to_owned(),
@@ -176,7 +225,9 @@ impl Node {
             listen: new.listen,
             id,
             signing,
+            announce: new.announce,
             child: None,
+            paused: false,
         })
     }
 
@@ -209,7 +260,7 @@ impl Node {
     pub fn address(&self) -> String {
         format!(
             "{}/p2p/{}",
-            multiaddress(self.listen),
+            multiaddress(self.announce.unwrap_or(self.listen)),
             base58(&peer_id_bytes(&self.id))
         )
     }
@@ -254,7 +305,48 @@ impl Node {
             run.record(pid).map_err(failed)?;
         }
         self.child = Some(child);
+        self.paused = false;
         Ok(())
+    }
+
+    /// How its process is, as far as this program did it.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        match (&self.child, self.paused) {
+            (None, _) => Life::Down,
+            (Some(_), true) => Life::Paused,
+            (Some(_), false) => Life::Up,
+        }
+    }
+
+    /// Stops the process where it stands (SIGSTOP): its connections stay, and nobody is answered.
+    ///
+    /// # Errors
+    /// [`NodeError::NotRunning`], [`NodeError::Process`].
+    pub fn pause(&mut self) -> Result<(), NodeError> {
+        self.signal(Signal::STOP)?;
+        self.paused = true;
+        Ok(())
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    ///
+    /// # Errors
+    /// [`NodeError::NotRunning`], [`NodeError::Process`].
+    pub fn resume(&mut self) -> Result<(), NodeError> {
+        self.signal(Signal::CONT)?;
+        self.paused = false;
+        Ok(())
+    }
+
+    fn signal(&self, which: Signal) -> Result<(), NodeError> {
+        let pid = self.pid().ok_or_else(|| NodeError::NotRunning {
+            name: self.name.clone(),
+        })?;
+        signal(pid, which).map_err(|source| NodeError::Process {
+            name: self.name.clone(),
+            source,
+        })
     }
 
     /// Waits until the node serves. Asks as a client of network 127.0.0.1.
@@ -262,14 +354,9 @@ impl Node {
     /// # Errors
     /// [`NodeError::Ended`], [`NodeError::NotReady`], [`NodeError::NotRunning`].
     pub async fn wait_ready(&mut self) -> Result<(), NodeError> {
-        let client = clients::from(Ipv4Addr::LOCALHOST);
         let begun = Instant::now();
         loop {
-            self.check_alive()?;
-            let answer = client
-                .ask(&self.api.into(), &Ask::get("/health/ready", 64 * 1024))
-                .await;
-            if answer.is_ok_and(|r| r.status.is_success()) {
+            if self.is_ready().await? {
                 return Ok(());
             }
             if begun.elapsed() > READY {
@@ -280,6 +367,19 @@ impl Node {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Whether the node serves; asks once, as a client of network 127.0.0.1.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`], [`NodeError::NotRunning`].
+    pub async fn is_ready(&mut self) -> Result<bool, NodeError> {
+        self.check_alive()?;
+        let client = clients::from(Ipv4Addr::LOCALHOST);
+        let answer = client
+            .ask(&self.api.into(), &Ask::get("/health/ready", 64 * 1024))
+            .await;
+        Ok(answer.is_ok_and(|r| r.status.is_success()))
     }
 
     /// Whether the process runs.
@@ -314,6 +414,9 @@ impl Node {
     /// # Errors
     /// [`NodeError::NotStopped`], [`NodeError::Process`].
     pub async fn stop(&mut self) -> Result<(), NodeError> {
+        if self.paused {
+            self.resume()?;
+        }
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
@@ -356,19 +459,18 @@ impl Node {
     /// # Errors
     /// [`NodeError::Silent`], [`NodeError::BadStatus`].
     pub async fn status(&self) -> Result<Status, NodeError> {
-        let reply = ask_socket(
-            &self.dir.join("admin.sock"),
-            &Ask::get("/status", MAX_STATUS),
-        )
-        .await;
-        let reply = reply.map_err(|source| NodeError::Silent {
+        self.probe().status().await
+    }
+
+    /// For who asks how the node is while others act on it.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe {
+            id: self.id,
             name: self.name.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&reply.body).map_err(|source| NodeError::BadStatus {
-            name: self.name.clone(),
-            source,
-        })
+            api: self.api,
+            socket: self.dir.join("admin.sock"),
+        }
     }
 
     /// The last lines of the node's log.
@@ -385,6 +487,24 @@ impl Node {
             .map(|l| format!("    {l}\n"))
             .collect()
     }
+}
+
+/// Adds `net.announce` to a configuration that `lapwing init` wrote.
+fn announce_as(config: &Path, address: SocketAddr) -> io::Result<()> {
+    let mut table: toml::Table = toml::from_str(&fs::read_to_string(config)?)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    let net = table
+        .entry("net")
+        .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    if let toml::Value::Table(net) = net {
+        net.insert(
+            "announce".to_owned(),
+            toml::Value::Array(vec![multiaddress(address).into()]),
+        );
+    }
+    let text =
+        toml::to_string(&table).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    fs::write(config, text)
 }
 
 fn multiaddress(at: SocketAddr) -> String {

@@ -62,7 +62,7 @@ pub fn practice(
     let last = pick(&LAST, &mut rng);
     let house = 1 + rng.next_u32() % 99;
     Ok(Practice {
-        name: Text::try_from(format!("Praxis Dr. {last}").as_str())?,
+        name: Text::try_from(format!("Praxis {}, Dr. {last}", n + 1).as_str())?,
         street: Text::try_from(format!("{} {house}", pick(&STREETS, &mut rng)).as_str())?,
         postal_code: Text::try_from(postal_code)?,
         city: Text::try_from(city)?,

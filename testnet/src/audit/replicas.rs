@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use lapwing_protocol::id::NodeId;
 use tokio::time::sleep;
 
-use crate::net::Net;
-use crate::node::Status as NodeStatus;
+use crate::node::{Probe, Status as NodeStatus};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -39,19 +38,19 @@ pub fn diverged(statuses: &BTreeMap<NodeId, Option<NodeStatus>>) -> u64 {
 }
 
 /// How each node says it is.
-pub async fn statuses(net: &Net) -> BTreeMap<NodeId, Option<NodeStatus>> {
+pub async fn statuses(nodes: &[Probe]) -> BTreeMap<NodeId, Option<NodeStatus>> {
     let mut statuses = BTreeMap::new();
-    for node in net.nodes() {
-        statuses.insert(node.id(), node.status().await.ok());
+    for node in nodes {
+        statuses.insert(node.id, node.status().await.ok());
     }
     statuses
 }
 
 /// Waits until all holders hold the same, `limit` at most, and gives how many pairs still differ.
-pub async fn settle(net: &Net, limit: Duration) -> u64 {
+pub async fn settle(nodes: &[Probe], limit: Duration) -> u64 {
     let begun = Instant::now();
     loop {
-        let pairs = diverged(&statuses(net).await);
+        let pairs = diverged(&statuses(nodes).await);
         if pairs == 0 || begun.elapsed() >= limit {
             return pairs;
         }

@@ -16,12 +16,15 @@ use lapwing_protocol::mailbox::{
 };
 use lapwing_protocol::role::Role;
 use lapwing_testnet::audit;
-use lapwing_testnet::cast::{Desk, learns};
 use lapwing_testnet::clients::{FEED, numbered, quick_pace};
-use lapwing_testnet::demo::region_plans;
 use lapwing_testnet::ledger::Ledger;
 use lapwing_testnet::net::Net;
+use lapwing_testnet::node::Node;
+use lapwing_testnet::play::desk::Desk;
+use lapwing_testnet::play::land;
+use lapwing_testnet::play::wait::learns;
 use lapwing_testnet::report::Say;
+use lapwing_testnet::scenario::{DAY, Scenario};
 use lapwing_testnet::seeds::Seeds;
 use rand_core::Rng;
 use tokio::time::sleep;
@@ -83,8 +86,12 @@ async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
         trust: None,
         ledger: ledger.clone(),
     };
-    let plans = region_plans().unwrap().into_iter().take(1).collect();
-    let desk = Desk::open(role, net.founders(), plans, &Say::default(), "")
+    let plan = Scenario::parse(DAY).unwrap().mediators.remove(0);
+    let area = land::areas().unwrap().remove(0);
+    let regions = vec![land::plan(&area).unwrap()];
+    let who = ("mediator".to_owned(), String::new());
+    let say = Arc::new(Say::default());
+    let desk = Desk::open(role, net.founders(), &plan, regions, say, who)
         .await
         .unwrap();
     let id = desk.id();
@@ -137,20 +144,26 @@ async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
     assert!(answered > 20, "only {answered} writes were acknowledged");
 
     net.wait_met().await.unwrap();
-    let entries = ledger.read();
+    let entries = Arc::new(ledger.read());
     let letters: BTreeSet<_> = entries
         .blobs
         .iter()
         .filter(|(id, _, _)| *id == inbox.id())
         .collect();
     assert!(letters.len() >= answered, "{} of {answered}", letters.len());
-    let mut readers = vec![audit::reader(&mediator).unwrap()];
-    let found = audit::read_back(&numbered(200), &places, &entries, &mut readers)
-        .await
-        .unwrap();
+    let mut readers = vec![audit::mediator(&mediator).unwrap()];
+    let found = audit::read_back(
+        &[numbered(200), numbered(201)],
+        &places,
+        &entries,
+        &mut readers,
+    )
+    .await
+    .unwrap();
     assert_eq!(found.lost, 0, "{:?}", found.missing);
+    let probes: Vec<_> = net.nodes().iter().map(Node::probe).collect();
     assert_eq!(
-        audit::settle(&net, Duration::from_secs(60)).await,
+        audit::settle(&probes, Duration::from_secs(60)).await,
         0,
         "holders differ"
     );

@@ -37,5 +37,6 @@ pub(crate) fn options(base: &Path, nodes: usize, seed: u64) -> NetOptions {
         base: base.to_owned(),
         binary: lapwing().to_owned(),
         keep: false,
+        relays: false,
     }
 }

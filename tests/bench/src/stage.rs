@@ -64,6 +64,7 @@ impl Stage {
             base: RunDir::base(),
             binary: binary()?,
             keep: false,
+            relays: false,
         };
         let net = Net::start(&options, now).await?;
         let mediator = Mediator::new(seeds, now)?;

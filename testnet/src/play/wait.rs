@@ -1,30 +1,17 @@
-//! What the people of the demo do, each with a role of its own that runs at a node of its own.
-
-mod desk;
-mod person;
-mod provider;
+//! Waiting: for what a role's view learns, and for its events.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use lapwing_client::driver::{Handle, Stale};
 use lapwing_protocol::role::Role;
-use lapwing_protocol::time::Time;
 use lapwing_protocol::trust::TrustView;
 use tokio::time::{sleep, timeout};
 
-pub use desk::Desk;
-pub use person::Person;
-pub use provider::{SLOTS, certify, open_slots, tell_provider};
-
-use crate::report::Say;
-use lapwing_client::driver::Handle;
-
-/// How long anybody waits for anything.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long anybody waits while the stage is set.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// What every provider offers and every user wishes for.
-const VACCINE: &str = "mRNA";
 
 /// Waits until a role's view knows enough.
 ///
@@ -37,7 +24,7 @@ pub async fn learns<R, T>(
 ) -> anyhow::Result<T>
 where
     R: Role + Send + 'static,
-    R::Event: Send + 'static,
+    R::Event: Stale + Send + 'static,
     T: Send + 'static,
 {
     let look = async {
@@ -54,14 +41,19 @@ where
         .with_context(|| format!("no node tells of {what} in time"))?
 }
 
-async fn wait<R, T>(
+/// Waits for an event.
+///
+/// # Errors
+/// When it does not come in time, or the role has ended.
+pub async fn wait<R, T>(
     handle: &mut Handle<R>,
+    within: Duration,
     what: &str,
     mut see: impl FnMut(R::Event) -> Option<T>,
 ) -> anyhow::Result<T>
 where
     R: Role + Send + 'static,
-    R::Event: Send + 'static,
+    R::Event: Stale + Send + 'static,
 {
     let events = async {
         loop {
@@ -70,19 +62,7 @@ where
             }
         }
     };
-    timeout(PATIENCE, events)
+    timeout(within, events)
         .await
         .with_context(|| format!("{what}: not in time"))?
-}
-
-fn trouble(say: &Say, who: &str, place: &str, what: Option<String>) {
-    if let Some(what) = what {
-        say.bad(who, place, what);
-    }
-}
-
-/// A time of day, UTC.
-fn clock(time: Time) -> String {
-    let minutes = time.get() / 60 % (24 * 60);
-    format!("{:02}:{:02}", minutes / 60, minutes % 60)
 }
