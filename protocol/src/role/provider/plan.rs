@@ -184,6 +184,7 @@ impl Candidate {
         let deal = Deal {
             region,
             request: request_id(request),
+            rank: (token.epoch, token.priority),
             expires: self.ticket.grant().expires,
             token: request.token.as_slice().into(),
             token_id: token.token_id(),

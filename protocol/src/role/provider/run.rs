@@ -74,7 +74,10 @@ impl Provider {
             None => {}
         }
         let offering = self.good(now).is_ok();
-        for (ticket, deal) in self.state.deals.iter() {
+        // Calls go out in this order, so that who is first in the queue hears first.
+        let mut deals: Vec<_> = self.state.deals.iter().collect();
+        deals.sort_by_key(|(_, deal)| deal.rank);
+        for (ticket, deal) in deals {
             if !deal.channel.opened {
                 if offering {
                     wanted.push(now_wanted(Task::Channel(*ticket)));

@@ -6,8 +6,8 @@ use crate::booking::{OfferSlot, Rejection};
 use crate::bounded::{List, Text};
 use crate::federation::Federation;
 use crate::id::{
-    LockId, MailboxId, MediatorId, NodeId, RecordId, RegionId, RequestId, TicketId, TokenHash,
-    TokenId,
+    LockId, MailboxId, MediatorId, NodeId, Priority, RecordId, RegionId, RequestId, TicketId,
+    TokenHash, TokenId,
 };
 use crate::key::{SealingKey, VerifyingKey};
 use crate::mailbox::{Mailbox, Mark, MarkState, MarkValue, mark_by};
@@ -211,6 +211,8 @@ wire_struct! {
     pub(super) struct Deal {
         pub(super) region: RegionId,
         pub(super) request: RequestId,
+        /// Its place in the queue: lottery epoch and P, smaller first.
+        pub(super) rank: (u32, Priority),
         pub(super) expires: Time,
         pub(super) token: Blob,
         pub(super) token_id: TokenId,
