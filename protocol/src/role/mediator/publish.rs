@@ -133,12 +133,15 @@ impl Mediator {
 
     /// When the status should be dated anew: after half its life.
     pub(super) fn refresh_due(&self) -> Option<Time> {
-        let lists = self.state.lists.as_ref()?;
-        Some(
-            lists
-                .issued
-                .plus(Seconds::new(self.state.status_life.get() / 2)),
-        )
+        let issued = self.state.lists.as_ref()?.issued;
+        let half = |life: u64| Seconds::new(u32::try_from(life / 2).unwrap_or(u32::MAX));
+        let due = issued.plus(half(u64::from(self.state.status_life.get())));
+        // A life that was made longer holds for the next status; the one in force ends when it says.
+        let in_force = self.view.mediator(&self.id()).and_then(|m| m.status());
+        Some(match in_force {
+            Some(s) => due.min(issued.plus(half(s.expires.get().saturating_sub(issued.get())))),
+            None => due,
+        })
     }
 
     pub(super) fn commit(&mut self, done: Pressed, lists: Option<Lists>) {
