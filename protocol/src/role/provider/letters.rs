@@ -2,7 +2,7 @@
 //! slot belongs to a booking from the moment it is found good, before anything is asked or said.
 
 use super::more::More;
-use super::state::{SlotId, SlotUse, Step, Taking, TurnDown};
+use super::state::{Deal, SlotId, SlotUse, Step, Taking, TurnDown};
 use super::{Provider, ProviderEvent};
 use crate::booking::{Booking, Rejection, ToProvider};
 use crate::codec::from_bytes;
@@ -60,7 +60,7 @@ impl Provider {
     ) -> bool {
         match self.open_letter(ticket, entry) {
             Some((offer, ToProvider::Booking(bytes))) => {
-                self.take_booking(ticket, offer, &bytes, now, rng);
+                return self.take_booking(ticket, offer, &bytes, now, rng);
             }
             Some((_, ToProvider::Cancellation(bytes))) => {
                 return self.take_cancellation(ticket, &bytes, now, rng);
@@ -106,30 +106,39 @@ impl Provider {
         bytes: &[u8],
         now: Time,
         rng: &mut dyn CryptoRng,
-    ) {
+    ) -> bool {
         let Some(deal) = self.state.deals.get(ticket) else {
-            return;
+            return true;
         };
         let id = record_hash(bytes);
         // A replay of the booking that stands, or stood, changes nothing.
         if deal.answered.contains(&id) || self.state.book.contains_key(&id) {
-            return;
+            return true;
         }
         let Ok(said) = parse::<Booking>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
             self.events
                 .push(ProviderEvent::BadEntry(Problem::BadSignature));
-            return;
+            return true;
         };
         if !deal.has_room(2) {
             // It could not be confirmed, nor cancelled from here.
             self.events.push(ProviderEvent::Refused(Problem::WrongSlot));
-            return;
+            return true;
+        }
+        if let Some(slot) = self
+            .chosen(ticket, &said)
+            .filter(|s| self.is_undecided(ticket, *s))
+        {
+            // This very booking may be the one that another device of the practice confirms: who has
+            // the slot shows when the mark is read.
+            self.undecided.insert(*ticket, slot);
+            return false;
         }
         if let Some(deal) = self.state.deals.get_mut(ticket) {
             deal.answered.push(id);
         }
         if self.confirmed_elsewhere(ticket, &said, &id) {
-            return;
+            return true;
         }
         match self.judge(ticket, sealed_to, &said, now) {
             Ok((slot, accept)) => {
@@ -166,14 +175,45 @@ impl Provider {
                 self.turn_down(ticket, &down, None, now, rng);
             }
         }
+        true
+    }
+
+    /// The slot of one of a deal's offers that a booking names.
+    fn chosen(&self, ticket: &TicketId, said: &Booking) -> Option<SlotId> {
+        let offers = &self.state.deals.get(ticket)?.offers;
+        let made = offers.iter().find(|o| o.id == said.offer)?;
+        made.slots.get(usize::from(said.slot)).copied()
+    }
+
+    /// Whether another deal is about to get a slot.
+    fn is_undecided(&self, ticket: &TicketId, slot: SlotId) -> bool {
+        let Some(SlotUse::Booked(other)) = self.state.slots.get(&slot).map(|s| s.used) else {
+            return false;
+        };
+        let under_way = |d: &Deal| {
+            d.change.is_some()
+                || d.booking
+                    .as_ref()
+                    .is_some_and(|b| b.step != Step::Confirmed)
+        };
+        other != *ticket && self.state.deals.get(&other).is_some_and(under_way)
+    }
+
+    /// Looks again at the letters that waited for a slot that is decided now.
+    pub(super) fn read_decided(&mut self) {
+        for (ticket, slot) in std::mem::take(&mut self.undecided) {
+            if self.is_undecided(&ticket, slot) {
+                self.undecided.insert(ticket, slot);
+            } else if let Some(deal) = self.state.deals.get(&ticket) {
+                self.reads.touch(deal.channel.id);
+            }
+        }
     }
 
     /// Whether another device of the practice took the slot for this very booking: it has answered.
     fn confirmed_elsewhere(&self, ticket: &TicketId, said: &Booking, id: &RecordId) -> bool {
-        let deal = self.state.deals.get(ticket);
-        let made = deal.and_then(|d| d.offers.iter().find(|o| o.id == said.offer));
-        made.and_then(|m| m.slots.get(usize::from(said.slot)))
-            .and_then(|slot| self.state.slots.get(slot))
+        self.chosen(ticket, said)
+            .and_then(|slot| self.state.slots.get(&slot))
             .is_some_and(|s| s.used == SlotUse::Elsewhere(mark_by(id)))
     }
 

@@ -19,7 +19,7 @@ mod standing;
 mod state;
 mod taking;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::CryptoRng;
 
@@ -72,6 +72,8 @@ pub struct Provider {
     automatic: bool,
     /// Slots whose mark holders know more of, until it is read.
     behind: BTreeSet<SlotId>,
+    /// Tickets whose letter waits until it is decided who has a slot.
+    undecided: BTreeMap<TicketId, SlotId>,
     /// What was last told of the certificate.
     trouble: Option<Problem>,
     events: Vec<ProviderEvent>,
@@ -126,6 +128,7 @@ impl Provider {
             pace: Pace::default(),
             automatic: true,
             behind: BTreeSet::new(),
+            undecided: BTreeMap::new(),
             trouble: None,
             events: Vec::new(),
             now: Time::ZERO,

@@ -254,6 +254,7 @@ impl Role for Provider {
 
     fn poll(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Vec<(CallId, Call)> {
         self.tidy(now);
+        self.read_decided();
         self.heed_standing(now, rng);
         self.serve_owed(now, rng);
         self.prepare_application(now, rng);
