@@ -90,6 +90,8 @@ pub struct Core<R> {
     pub(crate) next_sync: Millis,
     /// When a record that came too early may bring the next comparison forward.
     pub(crate) next_early: Millis,
+    /// Trust records that came before what they need.
+    pub(crate) early: BTreeMap<RecordId, Vec<u8>>,
     next_commit: u64,
     next_id: u64,
     waiting: BTreeMap<CommitId, Vec<After>>,
@@ -146,6 +148,7 @@ impl<R: Reader> Core<R> {
             next_expiry: now,
             next_sync: now,
             next_early: now,
+            early: BTreeMap::new(),
             next_commit: 1,
             next_id: 1,
             waiting: BTreeMap::new(),

@@ -27,6 +27,10 @@ const MAX_ALL_EQUIVOCATIONS: usize = 64;
 /// Most refused records that are remembered.
 const MAX_REFUSED: usize = 4_096;
 
+/// Most records that are kept because they came before what they need, and most bytes of one.
+const MAX_EARLY: usize = 32;
+const MAX_EARLY_BYTES: usize = 16 * 1024;
+
 /// How soon peers are compared with after a record came before what it needs, in milliseconds.
 const EARLY_MS: u64 = 400;
 /// Not more often than this, for a record may wait for something that never comes.
@@ -68,6 +72,7 @@ impl<R: Reader> Core<R> {
                     topic: Topic::Trust,
                     message,
                 });
+                self.retry_early();
                 Ok((id, true))
             }
             Err(refused) => {
@@ -182,9 +187,11 @@ impl<R: Reader> Core<R> {
         rest: Vec<Vec<u8>>,
     ) {
         let taken = first.and_then(|record| {
-            let id = record.id();
+            let (id, bytes) = (record.id(), record.bytes().clone());
             self.take_record(record).inspect_err(|problem| {
-                if !waits(*problem) {
+                if waits(*problem) {
+                    self.hold_early(id, &bytes);
+                } else {
                     self.refuse(id);
                 }
             })
@@ -227,6 +234,29 @@ impl<R: Reader> Core<R> {
             call: PeerCall::TrustRecords(list(vec![id])),
             timeout_ms: STEP_MS,
         });
+    }
+
+    /// Keeps a record that came before what it needs: gossip does not keep the order in which a
+    /// mediator published.
+    fn hold_early(&mut self, id: RecordId, bytes: &[u8]) {
+        if bytes.len() > MAX_EARLY_BYTES {
+            return;
+        }
+        self.early.insert(id, bytes.to_vec());
+        while self.early.len() > MAX_EARLY {
+            self.early.pop_first();
+        }
+    }
+
+    /// Checks what came early again, now that there is something new.
+    fn retry_early(&mut self) {
+        let records: Vec<_> = std::mem::take(&mut self.early).into_values().collect();
+        if !records.is_empty() {
+            self.emit_after(Effect::CheckTrust {
+                from: None,
+                records,
+            });
+        }
     }
 
     /// Does not fetch a record again that was refused for good.
