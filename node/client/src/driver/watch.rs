@@ -17,7 +17,7 @@ use super::Place;
 use crate::http::{Ask, Client, Server};
 
 /// Shortest pause between two watches.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// The watch that is open, if one is.
 #[derive(Debug)]
