@@ -24,7 +24,7 @@ test: check ## Run the checks, then every test
 	cargo test --workspace --locked
 
 bench: setup-build ## Measure a node against bare baselines; writes target/bench.json
-	cargo build --release --locked -p lapwing -p lapwing-bench
+	cargo build --release --locked -p lapwing -p lapwing-bench -p lapwing-testnet
 	target/release/lapwing-bench
 
 check: setup ## Format, walls, licences, bans, sources, lints, documentation

@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// The longest that a part may be silent.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running part; killed when dropped.
 pub(crate) struct Part {
@@ -61,6 +61,16 @@ impl Part {
             .write_all(&line)
             .await
             .with_context(|| format!("{} does not listen", self.name))
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.with_context(|| format!("{} does not end", self.name))??;
+        if !status.success() {
+            bail!("{} ended with {status}", self.name);
+        }
+        Ok(())
     }
 
     /// Waits for what it tells.

@@ -33,6 +33,11 @@ pub(crate) enum Work {
         /// The mailboxes are the first so many.
         mailboxes: u64,
     },
+    /// Fetches of one public document.
+    Get {
+        /// Its path.
+        path: String,
+    },
     /// Writes, each to a slot of its own.
     Write,
     /// Orders of tokens.
@@ -153,6 +158,9 @@ fn requests(job: &Job) -> anyhow::Result<Requests> {
                 })
                 .collect()
         }
+        Work::Get { path } => vec![vec![
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes(),
+        ]],
         Work::Write => {
             let mut channel = None;
             numbers

@@ -5,12 +5,18 @@
 //! `docs/benchmarks.md` says what each line means.
 
 mod baseline;
+mod bookings;
+mod cast;
 mod child;
+mod claims;
+mod demo;
+mod fill;
 mod load;
 mod mediator;
 mod orders;
 mod proc;
 mod report;
+mod revocations;
 mod stage;
 mod suites;
 
@@ -52,6 +58,16 @@ enum Part {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Queues requests in the store of a node that does not run.
+    #[command(hide = true)]
+    Fill {
+        /// The node's directory.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Gossips, and does nothing with what comes.
+    #[command(hide = true)]
+    BaselineGossip,
     /// Runs libp2p and an open store, and does nothing.
     #[command(hide = true)]
     BaselineIdle {
@@ -65,6 +81,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.part {
         Some(Part::Load) => load::run(),
+        Some(Part::Fill { dir }) => fill::run(&dir),
+        Some(Part::BaselineGossip) => baseline::gossip::run(),
         Some(Part::BaselineHttp { dir }) => baseline::http::run(&dir),
         Some(Part::BaselineWriters { dir }) => baseline::writers::run(&dir),
         Some(Part::BaselineIdle { dir }) => baseline::idle::run(&dir),

@@ -49,6 +49,28 @@ pub(crate) fn cpu_micros(pid: u32) -> Result<u64, ProcError> {
     Ok(ticks * 1_000_000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
+/// Processor time of the threads that a process has now, in nanoseconds: for what is too short for the
+/// kernel's clock tick. What threads used that have ended since is missing.
+pub(crate) fn cpu_nanos(pid: u32) -> Result<u64, ProcError> {
+    let path = PathBuf::from(format!("/proc/{pid}/task"));
+    let threads = fs::read_dir(&path).map_err(|source| ProcError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let mut total = 0;
+    for thread in threads.flatten() {
+        let file = format!("task/{}/schedstat", thread.file_name().to_string_lossy());
+        // A thread may end while this goes on.
+        let Ok((path, text)) = read(pid, &file) else {
+            continue;
+        };
+        let what = "the time on the processor";
+        let time: Option<u64> = text.split(' ').next().and_then(|t| t.parse().ok());
+        total += time.ok_or(ProcError::Missing { path, what })?;
+    }
+    Ok(total)
+}
+
 /// Memory of a process, in KiB.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
@@ -95,5 +117,6 @@ mod tests {
             std::hint::spin_loop();
         }
         assert!(cpu_micros(me).unwrap() >= 10_000);
+        assert!(cpu_nanos(me).unwrap() >= 10_000_000);
     }
 }

@@ -55,6 +55,13 @@ impl Rounds {
         }
     }
 
+    /// The value that this share of all is not above; the highest of fewer than it takes to tell.
+    fn quantile(&self, share: f64) -> f64 {
+        let sorted = self.sorted();
+        let at = (share * sorted.len() as f64).ceil() as usize;
+        sorted.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
+    }
+
     fn ends(&self) -> [Option<f64>; 2] {
         let sorted = self.sorted();
         [sorted.first().copied(), sorted.last().copied()]
@@ -71,7 +78,34 @@ impl Row {
         theirs: &Rounds,
         bound: Bound,
     ) -> Self {
-        let ratio = ours.median() / theirs.median();
+        let values = (ours.median(), theirs.median());
+        Row::compared(name, unit, ours, baseline, theirs, values, bound)
+    }
+
+    /// A line whose value is not the median of its samples, but what this share of them is not above.
+    pub(crate) fn at_share(
+        name: &'static str,
+        unit: &'static str,
+        share: f64,
+        ours: &Rounds,
+        baseline: &'static str,
+        theirs: &Rounds,
+        bound: Bound,
+    ) -> Self {
+        let values = (ours.quantile(share), theirs.quantile(share));
+        Row::compared(name, unit, ours, baseline, theirs, values, bound)
+    }
+
+    fn compared(
+        name: &'static str,
+        unit: &'static str,
+        ours: &Rounds,
+        baseline: &'static str,
+        theirs: &Rounds,
+        (value, baseline_value): (f64, f64),
+        bound: Bound,
+    ) -> Self {
+        let ratio = value / baseline_value;
         let (limit, holds) = match bound {
             Bound::AtMost(limit) => (limit, ratio <= limit),
             Bound::AtLeast(limit) => (limit, ratio >= limit),
@@ -79,10 +113,10 @@ impl Row {
         let ([low, high], [their_low, their_high]) = (ours.ends(), theirs.ends());
         Row {
             name,
-            value: ours.median(),
+            value,
             unit,
             baseline: Some(baseline),
-            baseline_value: Some(theirs.median()),
+            baseline_value: Some(baseline_value),
             ratio: Some(ratio),
             bound: Some(limit),
             // No number at all, as after a division by nothing, holds no bound.
@@ -193,6 +227,14 @@ mod tests {
         assert!(!row(&[16.0], &[10.0], Bound::AtMost(1.5)).holds);
         assert!(row(&[5.0], &[10.0], Bound::AtLeast(0.5)).holds);
         assert!(!row(&[4.0], &[10.0], Bound::AtLeast(0.5)).holds);
+    }
+
+    #[test]
+    fn shares_of_all_samples_are_found() {
+        let all = Rounds((1..=100).rev().map(f64::from).collect());
+        assert_eq!((all.quantile(0.5), all.quantile(0.99)), (50.0, 99.0));
+        assert_eq!(Rounds(vec![3.0, 1.0]).quantile(0.99), 3.0);
+        assert_eq!(Rounds::default().quantile(0.5), 0.0);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Stage {
     pub(crate) seeds: Seeds,
     /// When it began; days of mailboxes count from it.
     pub(crate) now: Time,
-    mediator: Mediator,
+    pub(crate) mediator: Mediator,
     /// The number of the next write; those before were dealt out.
     next_write: u64,
     next_token: u64,
@@ -42,7 +42,8 @@ pub(crate) struct Stage {
     pub(crate) round: u8,
 }
 
-fn now() -> anyhow::Result<Time> {
+/// The time, as this machine's clock has it.
+pub(crate) fn now() -> anyhow::Result<Time> {
     Ok(Time::new(
         SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     ))
@@ -119,7 +120,7 @@ impl Stage {
     }
 
     /// Makes a call at a node, each time from another network, so that no allowance is used up.
-    async fn post(
+    pub(crate) async fn post(
         &mut self,
         node: usize,
         kind: CallKind,
@@ -204,12 +205,27 @@ impl Stage {
         }
         let order = crate::orders::token(Seeds::new(!self.seeds.get()), 0, &self.token_work()?);
         let token = self.post(0, CallKind::Token, order).await?;
+        let list_path = self.list_path();
+        let ask = Ask::get(&list_path, 4 << 20);
+        let list = clients::from(Ipv4Addr::LOCALHOST)
+            .ask(&self.net.node(0)?.api().into(), &ask)
+            .await?;
+        if lapwing_protocol::hash::record_hash(&list.body) != self.mediator.region_list() {
+            bail!("the node does not answer with the region list");
+        }
         Ok(baseline::http::Job {
             values: READ_MAILBOXES,
             page: page.len(),
             receipt: receipt.len(),
             token: token.len(),
+            list_path,
+            list: list.body.len(),
         })
+    }
+
+    /// Where a node answers with the region list.
+    pub(crate) fn list_path(&self) -> String {
+        format!("/v1/trust/regions/{}", self.mediator.id().to_hex())
     }
 
     /// What work for a token of the first node is done for now.

@@ -18,6 +18,7 @@ use crate::load::{Job, Outcome, Ready, Work};
 use crate::proc::{cpu_micros, memory};
 use crate::report::{self, Bound, Rounds, Row};
 use crate::stage::{READ_MAILBOXES, Stage};
+use crate::{bookings, claims, demo, revocations};
 
 /// How much is measured.
 #[derive(Args)]
@@ -34,6 +35,18 @@ pub(crate) struct Options {
     /// Connections of the load.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Revocations that are measured.
+    #[arg(long, default_value_t = 100)]
+    revocations: u64,
+    /// Bookings that are measured.
+    #[arg(long, default_value_t = 100)]
+    bookings: u64,
+    /// Requests in the long queue that is claimed from.
+    #[arg(long, default_value_t = 100_000)]
+    queued: usize,
+    /// Leave the demo out.
+    #[arg(long)]
+    no_demo: bool,
     /// Only these lines; all without it.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -67,34 +80,34 @@ pub(crate) fn run(options: &Options, out: &Path) -> anyhow::Result<()> {
 
 async fn measure(options: &Options, seeds: Seeds) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let mut stage = Stage::set(1, seeds).await?;
-    eprintln!("one node, {} regions", stage.regions());
-    let idle = match options.wants(&["node_idle_rss"]) {
-        true => Some(idle(options, &mut stage).await?),
-        false => None,
-    };
-    let mut one = One::start(options, &mut stage).await?;
-    if options.wants(&["http_read_4k_cpu"]) {
-        rows.push(one.reads().await?);
+    let at_one = [
+        "node_idle_rss",
+        "http_read_4k_cpu",
+        "http_write_4k_cpu",
+        "write_throughput",
+        "token_issue_cpu",
+        "trust_lists_cpu",
+    ];
+    let mut idle_row = None;
+    if options.wants(&at_one) {
+        let mut stage = Stage::set(1, seeds).await?;
+        eprintln!("one node, {} regions", stage.regions());
+        if options.wants(&["node_idle_rss"]) {
+            idle_row = Some(idle(options, &mut stage).await?);
+        }
+        rows.extend(One::start(options, &mut stage).await?.all().await?);
+        stage.clear().await?;
     }
-    if options.wants(&["http_write_4k_cpu", "write_throughput"]) {
-        rows.extend(one.writes().await?);
+    if options.wants(&["claim_20_cpu"]) {
+        eprintln!("one node, {} requests in one queue", options.queued);
+        rows.push(claims::measure(seeds, options.rounds, options.queued).await?);
     }
-    if options.wants(&["token_issue_cpu"]) {
-        let row = one.tokens().await?;
-        rows.push(row);
+    rows.extend(five(options, seeds).await?);
+    rows.extend(idle_row);
+    if !options.no_demo && options.wants(&["demo_seconds"]) {
+        eprintln!("the demo");
+        rows.push(demo::measure(seeds.get()).await?);
     }
-    drop(one);
-    stage.clear().await?;
-    if options.wants(&["write_w2_throughput"]) {
-        let at = rows
-            .iter()
-            .position(|r| r.name == "write_throughput")
-            .map_or(rows.len(), |n| n + 1);
-        let five = five(options, seeds).await?;
-        rows.splice(at..at, five);
-    }
-    rows.extend(idle);
     Ok(rows)
 }
 
@@ -141,6 +154,9 @@ struct One<'a> {
 /// The writers alone are quick: they write so many times as much, for a round of like length.
 const WRITERS_LONGER: u64 = 4;
 
+/// Region lists that are fetched for a thousand reads: each is as long as some fifty of them.
+const LISTS: u64 = 100;
+
 /// Bytes of a stored write of 4 KiB, with what is needed to check it.
 const STORED_WRITE: usize = 4_350;
 
@@ -163,6 +179,25 @@ impl<'a> One<'a> {
             http_at,
             writers,
         })
+    }
+
+    /// The lines that are wanted of those that need one node.
+    async fn all(mut self) -> anyhow::Result<Vec<Row>> {
+        let options = self.options;
+        let mut rows = Vec::new();
+        if options.wants(&["http_read_4k_cpu"]) {
+            rows.push(self.reads().await?);
+        }
+        if options.wants(&["http_write_4k_cpu", "write_throughput"]) {
+            rows.extend(self.writes().await?);
+        }
+        if options.wants(&["token_issue_cpu"]) {
+            rows.push(self.tokens().await?);
+        }
+        if options.wants(&["trust_lists_cpu"]) {
+            rows.push(self.lists().await?);
+        }
+        Ok(rows)
     }
 
     fn job(&mut self, work: Work, thousandths: u64) -> Job {
@@ -276,6 +311,26 @@ impl<'a> One<'a> {
         ])
     }
 
+    async fn lists(&mut self) -> anyhow::Result<Row> {
+        let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+        for round in 0..self.options.rounds {
+            let path = self.stage.list_path();
+            let job = self.job(Work::Get { path }, LISTS);
+            let [a, b] = self.both(round, "region list", &job).await?;
+            ours.0.push(a.cpu);
+            theirs.0.push(b.cpu);
+        }
+        let baseline = "bare axum handler, as many bytes";
+        Ok(Row::bounded(
+            "trust_lists_cpu",
+            "µs/list",
+            &ours,
+            baseline,
+            &theirs,
+            Bound::AtMost(1.3),
+        ))
+    }
+
     async fn tokens(&mut self) -> anyhow::Result<Row> {
         let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
         for round in 0..self.options.rounds {
@@ -303,9 +358,38 @@ impl<'a> One<'a> {
     }
 }
 
-/// Five nodes, each blob on three of them and acknowledged by two.
+/// The lines that are wanted of those that need five nodes.
 async fn five(options: &Options, seeds: Seeds) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let names = [
+        "revocation_5_nodes_p99",
+        "booking_p50",
+        "booking_p99",
+        "write_w2_throughput",
+        "write_w2_cpu_all_nodes",
+    ];
+    if !options.wants(&names) {
+        return Ok(rows);
+    }
     let mut stage = Stage::set(5, seeds).await?;
+    stage.net.wait_met().await?;
+    eprintln!("five nodes, {} regions", stage.regions());
+    // What waits comes before what fills disks and queues.
+    if options.wants(&["revocation_5_nodes_p99"]) {
+        rows.push(revocations::measure(&mut stage, options.revocations).await?);
+    }
+    if options.wants(&["booking_p50", "booking_p99"]) {
+        rows.extend(bookings::measure(&mut stage, options.bookings).await?);
+    }
+    if options.wants(&["write_w2_throughput", "write_w2_cpu_all_nodes"]) {
+        rows.extend(writes_of_five(options, &mut stage).await?);
+    }
+    stage.clear().await?;
+    Ok(rows)
+}
+
+/// Each blob on three of five nodes, and acknowledged by two.
+async fn writes_of_five(options: &Options, stage: &mut Stage) -> anyhow::Result<[Row; 2]> {
     let (mut rate, mut cpu) = (Rounds::default(), Rounds::default());
     for round in 0..options.rounds {
         let requests = (options.thousands * 250).max(1);
@@ -313,12 +397,12 @@ async fn five(options: &Options, seeds: Seeds) -> anyhow::Result<Vec<Row>> {
         let job = Job {
             targets: stage.apis(),
             work: Work::Write,
-            seed: seeds.get(),
+            seed: stage.seeds.get(),
             first: stage.open_for_writes(warm_up + requests).await?,
             warm_up,
             requests,
             connections: options.connections,
-            round: u8::try_from(round % 120).unwrap_or(0) + 1,
+            round: u8::try_from(round % 90).unwrap_or(0) + 1,
             now: stage.now.get(),
         };
         // What comes after the last receipt (third replicas, gossip) is of the next round's cost.
@@ -326,8 +410,7 @@ async fn five(options: &Options, seeds: Seeds) -> anyhow::Result<Vec<Row>> {
         rate.0.push(measured.rate);
         cpu.0.push(measured.cpu);
     }
-    stage.clear().await?;
-    Ok(vec![
+    Ok([
         Row::reported("write_w2_throughput", "writes/s", &rate),
         Row::reported("write_w2_cpu_all_nodes", "µs/write", &cpu),
     ])

@@ -15,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -44,6 +44,10 @@ pub(crate) struct Job {
     pub(crate) receipt: usize,
     /// Bytes of a token.
     pub(crate) token: usize,
+    /// Where the region list is asked for.
+    pub(crate) list_path: String,
+    /// Bytes of the region list.
+    pub(crate) list: usize,
 }
 
 /// Where it listens.
@@ -66,6 +70,7 @@ struct Shared {
     next: AtomicUsize,
     receipt: Bytes,
     token: Vec<u8>,
+    list: Bytes,
     signing: SigningKey,
     public: VerifyingKey,
     of_record: Signature,
@@ -90,6 +95,7 @@ impl Shared {
             next: AtomicUsize::new(0),
             receipt: vec![5; job.receipt].into(),
             token: vec![6; job.token],
+            list: vec![9; job.list].into(),
             public: signing.verifying_key(),
             of_record: signing.sign(&RECORD),
             of_hash: signing.sign(&HASH),
@@ -127,7 +133,13 @@ async fn start(dir: &Path, job: &Job) -> anyhow::Result<SocketAddr> {
         .route(CallKind::Read.path(), post(read))
         .route(CallKind::Write.path(), post(write))
         .route(CallKind::Token.path(), post(token))
+        .route(&job.list_path, get(list))
         .with_state(shared);
+    serve(router).await
+}
+
+/// Serves until the process ends; says where.
+pub(super) async fn serve(router: Router) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr().context("no address")?;
     tokio::spawn(async move {
@@ -183,6 +195,10 @@ async fn read(State(shared): State<Arc<Shared>>, _body: Bytes) -> Answer {
         .map_err(|_| Failed)?
         .ok_or(Failed)?;
     ok(value.into())
+}
+
+async fn list(State(shared): State<Arc<Shared>>) -> Answer {
+    ok(shared.list.clone())
 }
 
 async fn write(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {

@@ -17,7 +17,7 @@ use libp2p::kad::store::MemoryStore;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
-    StreamProtocol, SwarmBuilder, identify, identity::Keypair, kad, noise, ping, tcp, yamux,
+    StreamProtocol, Swarm, SwarmBuilder, identify, identity::Keypair, kad, noise, ping, tcp, yamux,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,12 +36,13 @@ const SUBSCRIBED: u16 = 17;
 const FRAME: usize = 32 * 1024;
 
 #[derive(NetworkBehaviour)]
-struct Behaviour {
+pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     kad: kad::Behaviour<MemoryStore>,
-    gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
+    pub(super) gossip:
+        gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>,
     calls: request_response::Behaviour<Nothing>,
 }
 
@@ -62,34 +63,43 @@ fn idle() -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
     let key = Keypair::generate_ed25519();
     let behaviour = behaviour(&key)?;
     Ok(async move {
-        let mut swarm = SwarmBuilder::with_existing_identity(key)
-            .with_tokio()
-            .with_tcp(
-                tcp::Config::default(),
-                noise::Config::new,
-                yamux::Config::default,
-            )?
-            .with_behaviour(|_| behaviour)?
-            .with_swarm_config(|c| {
-                c.with_idle_connection_timeout(Duration::from_secs(24 * 3600))
-                    .with_max_negotiating_inbound_streams(512)
-            })
-            .build();
-        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
-        for n in 0..SUBSCRIBED {
-            swarm.behaviour_mut().gossip.subscribe(&topic(n))?;
-        }
+        let mut swarm = swarm(key, behaviour)?;
         loop {
             let _event = swarm.select_next_some().await;
         }
     })
 }
 
-fn topic(n: u16) -> IdentTopic {
+/// A swarm that listens on the loopback interface and is subscribed to what a node is subscribed to.
+/// Within a runtime.
+pub(super) fn swarm(key: Keypair, behaviour: Behaviour) -> anyhow::Result<Swarm<Behaviour>> {
+    let mut swarm = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )?
+        .with_behaviour(|_| behaviour)?
+        .with_swarm_config(|c| {
+            c.with_idle_connection_timeout(Duration::from_secs(24 * 3600))
+                .with_max_negotiating_inbound_streams(512)
+        })
+        .build();
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
+    for n in 0..SUBSCRIBED {
+        swarm.behaviour_mut().gossip.subscribe(&topic(n))?;
+    }
+    Ok(swarm)
+}
+
+/// The topics that a node subscribes to, by number.
+pub(super) fn topic(n: u16) -> IdentTopic {
     IdentTopic::new(format!("lapwing/{:064}/shard/{n}", 0))
 }
 
-fn behaviour(key: &Keypair) -> anyhow::Result<Behaviour> {
+/// A node's protocols, by its settings.
+pub(super) fn behaviour(key: &Keypair) -> anyhow::Result<Behaviour> {
     let id = key.public().to_peer_id();
     let mut settings = kad::Config::new(StreamProtocol::new("/lapwing/0/kad/1"));
     settings
@@ -164,9 +174,9 @@ fn gossip()
     Ok(gossip)
 }
 
-/// A codec that is never used: nobody connects.
+/// A codec that is never used: nobody calls.
 #[derive(Clone)]
-struct Nothing;
+pub(super) struct Nothing;
 
 impl request_response::Codec for Nothing {
     type Protocol = StreamProtocol;
