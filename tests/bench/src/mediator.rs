@@ -146,7 +146,7 @@ impl Mediator {
             sequence,
             issued: now,
             expires: now.plus(Seconds::new(lapwing_protocol::trust::MAX_STATUS_LIFE)),
-            regions: self.list.clone(),
+            regions: self.list,
             directory: named(&directory),
             revocations: named(&revocations),
         };
