@@ -157,14 +157,15 @@ impl Bare {
 }
 
 /// Books once: asks, and takes the first slot of the first offer. The provider looks at its queue as soon
-/// as the request is in it. In milliseconds.
+/// as the request is in it. In milliseconds: until the admission, the offer, the confirmation.
 async fn book(
     user: &mut Handle<User>,
     provider: &Remote<Provider>,
     region: RegionId,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<[f64; 3]> {
     let wishes = fit(Vec::new())?;
     let begun = Instant::now();
+    let passed = || begun.elapsed().as_secs_f64() * 1000.0;
     user.with(move |u, _, rng| u.request(region, wishes, rng))
         .await??;
     wait(user, "the admission", |event| {
@@ -172,6 +173,7 @@ async fn book(
         Ok(matches!(event, UserEvent::Admitted { .. }).then_some(()))
     })
     .await?;
+    let admitted = passed();
     provider.with(move |p, _, _| p.offer_round(region)).await?;
     let (offer, slot) = wait(user, "an offer", |event| {
         complain(&event)?;
@@ -182,6 +184,7 @@ async fn book(
         Ok(Some((offer.id, slot)))
     })
     .await?;
+    let offered = passed();
     user.with(move |u, now, rng| u.book(&offer, slot, now, rng))
         .await??;
     wait(user, "the confirmation", |event| {
@@ -189,7 +192,7 @@ async fn book(
         Ok(matches!(event, UserEvent::Confirmed { .. }).then_some(()))
     })
     .await?;
-    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+    Ok([admitted, offered, passed()])
 }
 
 fn complain(event: &UserEvent) -> anyhow::Result<()> {
@@ -212,6 +215,7 @@ pub(crate) async fn measure(stage: &mut Stage, count: u64) -> anyhow::Result<[Ro
     let remote = provider.remote();
     let mut bare = Bare::open(stage).await?;
     let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+    let (mut admitted, mut offered) = (Rounds::default(), Rounds::default());
     let mut writes = Rounds::default();
     for n in 0..WARM_UP + count {
         let at = usize::try_from(n)?;
@@ -220,13 +224,15 @@ pub(crate) async fn measure(stage: &mut Stage, count: u64) -> anyhow::Result<[Ro
         let options = cast::options(stage, "user", n, at % nodes, ledger.clone());
         let mut user = cast::user(stage, options, n, region).await?;
         ledger.take();
-        let took = book(&mut user, &remote, region).await?;
+        let [admission, offer, took] = book(&mut user, &remote, region).await?;
         let made = ledger.take();
         user.stop().await?;
         sleep(REST).await;
         let bare = bare.writes(stage, at % nodes, made).await?;
         if n >= WARM_UP {
             ours.0.push(took);
+            admitted.0.push(admission);
+            offered.0.push(offer);
             theirs.0.push(bare);
             writes.0.push((made.0 + made.1) as f64);
         }
@@ -234,8 +240,10 @@ pub(crate) async fn measure(stage: &mut Stage, count: u64) -> anyhow::Result<[Ro
     drop(provider);
     drop(mediator);
     eprintln!(
-        "  booking: median {:.0} ms, its {} writes alone {:.0} ms",
+        "  booking: median {:.0} ms (admitted {:.0}, offered {:.0}), its {} writes alone {:.0} ms",
         ours.median(),
+        admitted.median(),
+        offered.median(),
         writes.median(),
         theirs.median()
     );

@@ -24,7 +24,7 @@ use crate::{bookings, claims, demo, revocations};
 #[derive(Args)]
 pub(crate) struct Options {
     /// Rounds of each measurement.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Requests of each round, in thousands, for reads; writes and tokens take half.
     #[arg(long, default_value_t = 32)]
