@@ -2,6 +2,8 @@
 
 DENY := target/tools/bin/cargo-deny
 REGIONS := configs/regions
+# Run from here: `cargo run` of one package would build its dependencies again with other features.
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-build demo test bench check audit regions
@@ -18,14 +20,14 @@ setup-build:
 
 demo: setup-build ## Play a vaccination day on this machine (ONCE=1 ends after it; SEED, KEEP)
 	cargo build --release --locked -p lapwing -p lapwing-testnet
-	cargo run --release --locked -q -p lapwing-testnet -- demo $(if $(filter-out 0,$(ONCE)),--once)
+	$(RELEASE)/lapwing-testnet demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: check ## Run the checks, then every test
 	cargo test --workspace --locked
 
 bench: setup-build ## Measure a node against bare baselines; writes target/bench.json
 	cargo build --release --locked -p lapwing -p lapwing-bench -p lapwing-testnet
-	target/release/lapwing-bench
+	$(RELEASE)/lapwing-bench
 
 check: setup ## Format, walls, licences, bans, sources, lints, documentation
 	cargo fmt --all --check
