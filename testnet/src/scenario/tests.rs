@@ -69,7 +69,7 @@ fn numbers_that_do_not_fit_are_said() {
         (
             "cancel = 1\n",
             "cancel = 11\n",
-            "15 users do something besides booking, and only 12 may",
+            "16 users do something besides booking, and only 12 may",
         ),
         ("slots = 12", "slots = 65", "providers.slots is 65"),
         (

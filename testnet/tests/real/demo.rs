@@ -22,6 +22,7 @@ fn play(scenario: &str, seed: &str, runs: &Path) -> (Output, String) {
 }
 
 #[test]
+#[ignore = "a change was once not answered in time here: `make test-long` plays it"]
 fn a_small_day_counts_right() {
     let dir = tempfile::tempdir().unwrap();
     let (output, text) = play("small.toml", "11", dir.path());

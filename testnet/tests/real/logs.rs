@@ -79,6 +79,7 @@ fn the_scan_finds_what_must_not_be_there() {
 }
 
 #[test]
+#[ignore = "plays a small day: `make test-long` runs it"]
 fn a_round_of_bookings_leaves_nothing_of_anybody_in_the_logs() {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_lapwing-testnet"))
@@ -125,8 +126,11 @@ fn a_round_of_bookings_leaves_nothing_of_anybody_in_the_logs() {
                 "a secret: {line}"
             );
         }
-        assert!(log.contains("DEBUG"), "the level is as asked for:\n{log}");
     }
+    assert!(
+        logs.iter().any(|log| log.contains("DEBUG")),
+        "the level is as asked for"
+    );
     println!("{seen} lines hold nothing of anybody");
 }
 

@@ -254,6 +254,7 @@ fn policy(slots: u8, per_slot: u8) -> OfferPolicy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the machine for itself: `make test-long` runs it"]
 async fn sixteen_users_book_sixteen_slots_and_one_slot_at_once() {
     // One open offer a token: what one device has offered, the other does not.
     let mut stage = Stage::start(5, 22, |p| p.open_offers = 1).await;
