@@ -371,6 +371,7 @@ async fn expired(stage: &Stage) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "compares what nodes hold, which other work beside it may delay: `make test-long` runs it"]
 async fn roles_take_no_step_before_its_time() {
     let mut stage = Stage::start(3, 28, |_| ()).await;
     let mut desk = stage.desk(1).await;
