@@ -251,7 +251,7 @@ impl Outbox {
         content: &[u8],
         rng: &mut R,
     ) -> Result<(), Problem> {
-        if !self.mailbox.slots.contains(self.next) {
+        if !self.has_room(1) {
             return Err(Problem::WrongSlot);
         }
         let blob =
@@ -260,6 +260,12 @@ impl Outbox {
         self.waiting.push(write.into());
         self.next += 1;
         Ok(())
+    }
+
+    /// Whether so many more letters fit.
+    pub(crate) fn has_room(&self, letters: u32) -> bool {
+        let last = self.next.saturating_add(letters).saturating_sub(1);
+        self.mailbox.slots.contains(last)
     }
 
     /// The write to make now.
@@ -329,6 +335,11 @@ impl Seen {
             .iter()
             .filter(|e| !self.items.contains_key(&e.item))
             .collect()
+    }
+
+    /// How many entries were dealt with.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.items.len()).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn add(&mut self, item: ItemId) {

@@ -294,7 +294,7 @@ impl Provider {
             let more = More {
                 letter: Some(*down),
                 not: freed,
-                new: false,
+                ..More::default()
             };
             self.offer_more(ticket, more, now, rng);
         }

@@ -6,6 +6,7 @@
 mod apply;
 mod changing;
 mod deal;
+mod ending;
 mod event;
 mod letters;
 mod marks;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::CryptoRng;
 
-pub use changing::CancelError;
+pub use ending::CancelError;
 pub use event::ProviderEvent;
 pub use slots::{MAX_SERIES, MAX_SLOTS, SlotError, SlotLine, SlotUsage};
 pub use state::{BookEntry, BookState, OfferPolicy, SlotId};
@@ -186,13 +187,16 @@ impl Provider {
             .count()
     }
 
-    /// Writes a message to the user of a ticket; false where there is no channel, or no room in it.
+    /// Writes a message to the user of a ticket; false where there is no channel, or no room in it but for
+    /// an answer and a cancellation.
     pub fn message<R: CryptoRng + ?Sized>(
         &mut self,
         ticket: &TicketId,
         text: Text<1500>,
         rng: &mut R,
     ) -> bool {
-        self.push_letter(ticket, &ToUser::Message(text), Purpose::Message, rng)
+        let deal = self.state.deals.get(ticket);
+        deal.is_some_and(|d| d.has_room(3))
+            && self.push_letter(ticket, &ToUser::Message(text), Purpose::Message, rng)
     }
 }

@@ -13,7 +13,7 @@ use crate::seal::Purpose;
 use crate::time::Time;
 
 /// What a further offer is made for.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct More {
     /// The letter that it answers.
     pub(super) letter: Option<TurnDown>,
@@ -21,34 +21,51 @@ pub(super) struct More {
     pub(super) not: Option<SlotId>,
     /// Only slots that the user has not been offered.
     pub(super) new: bool,
+    /// How many letters must fit into the channel behind the offer.
+    pub(super) behind: u32,
+}
+
+impl Default for More {
+    /// An offer that can be booked, and the booking cancelled.
+    fn default() -> Self {
+        More {
+            letter: None,
+            not: None,
+            new: false,
+            behind: 2,
+        }
+    }
 }
 
 impl Provider {
     /// Offers free slots on the channel of a deal; else says that there are none, and remembers that an
-    /// offer is owed.
+    /// offer is owed. Where an offer is of no use, since the channel is too full to accept it, the letter
+    /// is answered by that. Returns whether there is an offer.
     pub(super) fn offer_more<R: CryptoRng + ?Sized>(
         &mut self,
         ticket: &TicketId,
         more: More,
         now: Time,
         rng: &mut R,
-    ) {
+    ) -> bool {
         if self.try_more(ticket, more, now, rng) {
-            return;
+            return true;
         }
         let Some(deal) = self.state.deals.get_mut(ticket) else {
-            return;
+            return false;
         };
-        deal.owed.get_or_insert(now);
-        self.events
-            .push(ProviderEvent::NothingToOffer { ticket: *ticket });
+        let reason = if deal.has_room(1 + more.behind) {
+            deal.owed.get_or_insert(now);
+            self.events
+                .push(ProviderEvent::NothingToOffer { ticket: *ticket });
+            Rejection::NothingFree
+        } else {
+            Rejection::OfferClosed
+        };
         if let Some(letter) = more.letter {
-            let nothing = TurnDown {
-                reason: Rejection::NothingFree,
-                ..letter
-            };
-            self.say_no(ticket, &nothing, rng);
+            self.say_no(ticket, &TurnDown { reason, ..letter }, rng);
         }
+        false
     }
 
     /// Serves those who are owed an offer, who waits longest first.
@@ -81,6 +98,12 @@ impl Provider {
             return false;
         }
         let slots = self.choices(ticket, more.not, more.new, now);
+        let deal = self.state.deals.get_mut(ticket);
+        if let Some(deal) = deal.filter(|d| !d.has_room(1 + more.behind)) {
+            // Nobody can be told, now or later.
+            deal.owed = None;
+            return false;
+        }
         let Some((made, bytes)) = self.make_offer(ticket, &slots, now, rng) else {
             return false;
         };
@@ -90,7 +113,6 @@ impl Provider {
         let offered = made.slots.to_vec();
         let written = self.push_letter(ticket, &letter, Purpose::Offer, rng);
         if let Some(deal) = self.state.deals.get_mut(ticket) {
-            // Where the channel is full nobody can be told, now or later.
             deal.owed = None;
             if written {
                 deal.offers.push(made);

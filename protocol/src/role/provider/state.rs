@@ -444,13 +444,7 @@ impl Deal {
 
     /// Whether so many more letters fit into the channel to the user.
     pub(super) fn has_room(&self, letters: u32) -> bool {
-        let last = self
-            .channel
-            .out
-            .next
-            .saturating_add(letters)
-            .saturating_sub(1);
-        self.channel.out.mailbox.slots.contains(last)
+        self.channel.out.has_room(letters)
     }
 
     /// Whether nothing can come of it any more.

@@ -222,11 +222,7 @@ impl Provider {
             reason,
         };
         if change {
-            self.say_no(ticket, &down, rng);
-            self.events.push(ProviderEvent::Rejected {
-                ticket: *ticket,
-                reason,
-            });
+            self.refuse_change(ticket, down, Some(target.slot), now, rng);
         } else {
             self.turn_down(ticket, &down, Some(target.slot), now, rng);
         }

@@ -10,6 +10,7 @@ mod moves;
 mod offers;
 mod paper;
 mod path;
+mod refused;
 mod regions;
 mod reports;
 mod sharing;

@@ -20,7 +20,7 @@ use crate::seal::{Purpose, open};
 use crate::testing::text;
 
 impl Hand {
-    fn change(&self, booking: RecordId, choice: Option<Choice>, nonce: u8) -> Change {
+    pub(super) fn change(&self, booking: RecordId, choice: Option<Choice>, nonce: u8) -> Change {
         Change {
             booking,
             choice,
@@ -29,7 +29,12 @@ impl Hand {
     }
 
     /// Signs and sends a change; its record id.
-    fn send_change(&mut self, w: &mut World, offer: &Offer, change: &Change) -> RecordId {
+    pub(super) fn send_change(
+        &mut self,
+        w: &mut World,
+        offer: &Offer,
+        change: &Change,
+    ) -> RecordId {
         let key = self.key.clone();
         self.send_change_by(w, offer, change, &key)
     }
@@ -67,7 +72,7 @@ impl Hand {
     }
 
     /// What is in the channel from the provider, under a purpose.
-    fn letters(&self, w: &World, offer: &Offer, purpose: Purpose) -> Vec<ToUser> {
+    pub(super) fn letters(&self, w: &World, offer: &Offer, purpose: Purpose) -> Vec<ToUser> {
         let id = binding(&offer.to_user.id());
         let open = |e: crate::mailbox::Entry| {
             let plain = open(&self.user, purpose, &id, 0, &[], &e.blob).ok()?;

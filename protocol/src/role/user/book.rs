@@ -109,12 +109,16 @@ impl User {
             text: None,
             change: None,
             revoked: false,
+            asked_out: false,
         };
         let letter = ToProvider::Booking(
             Bytes::try_from(bytes).map_err(|_| BookError::Write(Problem::TooLarge))?,
         );
         let (ticket, sealing) = (next.ticket, kept.offer.sealing);
         let channel = asked.channels.get_mut(&ticket).ok_or(BookError::Unknown)?;
+        if !channel.has_room() {
+            return Err(BookError::Write(Problem::WrongSlot));
+        }
         channel
             .out
             .push(
@@ -269,6 +273,7 @@ impl User {
         }
         // The mailbox takes nothing more: whatever waits cannot be said there.
         channel.out.waiting = Many::default();
+        channel.asks = None;
         if asked
             .booking
             .as_ref()
@@ -283,7 +288,8 @@ impl User {
         self.events.push(UserEvent::Refused(problem));
     }
 
-    /// Writes a message to the provider of an offer.
+    /// Writes a message to the provider of an offer. The last letter of a channel is left for a
+    /// cancellation.
     ///
     /// # Errors
     /// [`BookError::Unknown`], [`BookError::Write`].
@@ -299,6 +305,9 @@ impl User {
             .channels
             .get_mut(&kept.offer.ticket)
             .ok_or(BookError::Unknown)?;
+        if !channel.out.has_room(2) {
+            return Err(BookError::Write(Problem::WrongSlot));
+        }
         let letter = to_bytes(&ToProvider::Message(text));
         channel
             .out

@@ -7,7 +7,7 @@ use super::book::BookError;
 use super::check::InvalidOffer;
 use super::state::{BookingStatus, KeptChange};
 use super::{User, UserEvent};
-use crate::booking::{Change, Choice, Confirmation, Decision, ToProvider};
+use crate::booking::{Change, Choice, Confirmation, Decision, Rejection, ToProvider};
 use crate::bounded::Bytes;
 use crate::codec::to_bytes;
 use crate::hash::record_hash;
@@ -42,7 +42,10 @@ pub enum ChangeError {
     /// The offer does not hold, or not any more.
     #[error("the offer no longer holds: {0}")]
     Invalid(InvalidOffer),
-    /// It cannot be written: the channel is full.
+    /// The provider answers no more wishes for other slots of this booking.
+    #[error("the provider offers no other slots for this booking any more")]
+    TooOften,
+    /// It cannot be written, or not be answered: the channel is full but for a cancellation.
     #[error("it cannot be written: {0}")]
     Write(Problem),
 }
@@ -103,7 +106,7 @@ impl User {
 
     /// Asks the provider of the confirmed booking for another offer, to choose from with
     /// [`User::change`]. The answer is an offer, or [`UserEvent::NothingFree`]; or
-    /// [`UserEvent::ChangeRejected`] where it was asked too often.
+    /// [`UserEvent::ChangeRejected`] where it was asked too often, and it cannot be asked again then.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing changed then.
@@ -126,6 +129,9 @@ impl User {
                 .is_none_or(|c| c.asks.is_some() || c.owed)
         {
             return Err(ChangeError::Pending);
+        }
+        if booking.asked_out {
+            return Err(ChangeError::TooOften);
         }
         let id = self.write_change(offer, None, rng)?;
         if let Some(channel) = self
@@ -161,6 +167,9 @@ impl User {
             .channels
             .get_mut(&booking.ticket)
             .ok_or(ChangeError::Unknown)?;
+        if !channel.has_room() {
+            return Err(ChangeError::Write(Problem::WrongSlot));
+        }
         channel
             .out
             .push(
@@ -220,6 +229,7 @@ impl User {
             }
             Decision::Confirmed => {}
             Decision::Rejected(reason) => {
+                let ticket = booking.ticket;
                 asked.turn_down(&offer, slot, reason);
                 self.refresh = true;
                 self.events.push(UserEvent::ChangeRejected {
@@ -227,6 +237,9 @@ impl User {
                     slot,
                     reason,
                 });
+                if reason == Rejection::NothingFree {
+                    self.events.push(UserEvent::NothingFree { ticket });
+                }
             }
         }
     }

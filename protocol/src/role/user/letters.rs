@@ -127,6 +127,9 @@ impl User {
         {
             channel.asks = None;
             channel.owed = *reason == Rejection::NothingFree;
+            if let Some(b) = asked.booking.as_mut().filter(|b| b.ticket == ticket) {
+                b.asked_out = *reason == Rejection::OfferClosed;
+            }
             self.events.push(match reason {
                 Rejection::NothingFree => UserEvent::NothingFree { ticket },
                 // It was asked too often, or may not offer any more.

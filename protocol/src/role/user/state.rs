@@ -17,7 +17,7 @@ use crate::token::UserData;
 use crate::{wire_code, wire_enum, wire_struct};
 
 pub(super) const NAME: &str = "lapwing/v1/role-user";
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// Most bookings of the past that are remembered.
 pub const MAX_PAST: usize = 32;
@@ -217,6 +217,8 @@ wire_struct! {
         pub(super) change: Option<KeptChange>,
         /// The person was told that the provider's certificate is revoked.
         pub(super) revoked: bool,
+        /// The provider answers no more wishes for other slots.
+        pub(super) asked_out: bool,
     }
 }
 
@@ -312,6 +314,14 @@ impl BookingStatus {
     #[must_use]
     pub fn stands(self) -> bool {
         matches!(self, Self::Sending | Self::Sent | Self::Confirmed)
+    }
+}
+
+impl Channel {
+    /// Whether a letter can be written and answered, and the booking cancelled after it, by either side.
+    pub(super) fn has_room(&self) -> bool {
+        let answered = self.seen.count().saturating_add(1);
+        self.out.has_room(2) && self.to_user.slots.contains(answered)
     }
 }
 

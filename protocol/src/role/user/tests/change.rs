@@ -299,6 +299,36 @@ fn a_provider_that_is_asked_too_often_says_so() {
         reason,
     };
     assert_eq!(s.count(|e| *e == told), 1);
+    // Asking on would only fill the channel.
     let now = s.paper.now;
-    assert!(s.user.ask_other_slots(now, &mut s.paper.rng).is_ok());
+    let asked = s.user.ask_other_slots(now, &mut s.paper.rng);
+    assert_eq!(asked, Err(ChangeError::TooOften));
+}
+
+#[test]
+fn the_last_letters_of_a_channel_are_left_for_cancellations() {
+    let (mut s, mut maker, _, offer) = booked(460, true);
+    let refused = Decision::Rejected(Rejection::TokenLocked);
+    let mut changes = 0;
+    loop {
+        let now = s.paper.now;
+        match s.user.change(&offer, 1, now, &mut s.paper.rng) {
+            Ok(()) => changes += 1,
+            Err(ChangeError::Write(_)) => break,
+            Err(e) => panic!("{e}"),
+        }
+        s.go(1);
+        let id = maker.letters(&s.paper).last().expect("a letter").0;
+        // Whatever it is refused for, the slot is as good as it was.
+        maker.decide(&mut s.paper, id, &offer, 1, refused.clone());
+        s.go(2);
+    }
+    // Of sixteen, the booking or its confirmation, and one that is left.
+    assert_eq!(changes, 14);
+    let text = crate::testing::text("late");
+    assert!(s.user.message(&offer, text, &mut s.paper.rng).is_err());
+    s.user.cancel(false, &mut s.paper.rng).expect("cancelled");
+    s.go(1);
+    let last = maker.letters(&s.paper).pop().expect("a letter").1;
+    assert!(matches!(last, ToProvider::Cancellation(_)));
 }
