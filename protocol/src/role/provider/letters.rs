@@ -21,16 +21,17 @@ use crate::token::token_hash;
 use rand_core::CryptoRng;
 
 impl Provider {
-    /// Takes a page of the mailbox in which a user answers.
+    /// Takes a page of the mailbox in which a user answers. Returns whether all of it was dealt with: else
+    /// what is on the next page must wait too.
     pub(super) fn take_page(
         &mut self,
         ticket: &TicketId,
         page: &Page,
         now: Time,
         rng: &mut dyn CryptoRng,
-    ) {
+    ) -> bool {
         let Some(deal) = self.state.deals.get(ticket) else {
-            return;
+            return true;
         };
         let entries: Vec<Entry> = deal
             .channel
@@ -42,12 +43,13 @@ impl Provider {
         for entry in entries {
             if !self.take_letter(ticket, &entry, now, rng) {
                 // In their order: what comes behind waits too.
-                return;
+                return false;
             }
             if let Some(deal) = self.state.deals.get_mut(ticket) {
                 deal.channel.seen.add(entry.item);
             }
         }
+        true
     }
 
     /// Deals with one letter; false where it is to be looked at again.

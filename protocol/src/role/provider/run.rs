@@ -197,12 +197,15 @@ impl Provider {
                 let Some((mailbox, _)) = self.mailbox_of(task) else {
                     return Ok(());
                 };
-                match task {
+                let whole = match task {
                     Task::Read(ticket) => self.take_page(ticket, &page, now, rng),
-                    _ => self.take_answers(mailbox.id(), &page, now),
-                }
-                self.reads
-                    .end(mailbox.id(), next_page(&page), now, self.pace.read);
+                    _ => {
+                        self.take_answers(mailbox.id(), &page, now);
+                        true
+                    }
+                };
+                let next = next_page(&page).filter(|_| whole);
+                self.reads.end(mailbox.id(), next, now, self.pace.read);
                 Ok(())
             }
             _ => Err(Problem::Malformed),
