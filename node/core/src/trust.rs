@@ -48,7 +48,8 @@ impl<R: Reader> Core<R> {
         }
     }
 
-    /// Takes a checked record into the chain; new ones go to disk, then to workers and to other nodes.
+    /// Takes a checked record into the chain. A new one is in force here at once, for a revocation must
+    /// not wait for the disk; who published it and other nodes hear of it when it is there.
     fn take_record(&mut self, record: CheckedTrust) -> Result<(RecordId, bool), Problem> {
         let bytes = record.bytes().clone();
         let id = record.id();
@@ -63,7 +64,7 @@ impl<R: Reader> Core<R> {
                 if kind == TrustKind::Roster {
                     self.roster_changed();
                 }
-                self.emit_after(Effect::View(Arc::new(self.view.clone())));
+                self.emit(Effect::View(Arc::new(self.view.clone())));
                 let message = match Bytes::try_from(bytes.to_vec()) {
                     Ok(small) => Gossip::Trust(small),
                     Err(_) => Gossip::TrustHave(id),
@@ -214,7 +215,7 @@ impl<R: Reader> Core<R> {
         }
         if !rest.is_empty() {
             // Behind the view that the record before it may have changed.
-            self.emit_after(Effect::CheckTrust {
+            self.emit(Effect::CheckTrust {
                 from,
                 records: rest,
             });
@@ -252,7 +253,7 @@ impl<R: Reader> Core<R> {
     fn retry_early(&mut self) {
         let records: Vec<_> = std::mem::take(&mut self.early).into_values().collect();
         if !records.is_empty() {
-            self.emit_after(Effect::CheckTrust {
+            self.emit(Effect::CheckTrust {
                 from: None,
                 records,
             });
