@@ -98,6 +98,9 @@ struct Driver<R: Role> {
     feed: feed::Feed,
     feed_at: Instant,
     watch: watch::Watching,
+    /// What to tell, and whom to say that it is done, once the state is on disk.
+    unsaid: Vec<R::Event>,
+    undone: Vec<Box<dyn FnOnce() + Send>>,
     stored: Zeroizing<Vec<u8>>,
     /// The view whose records are on disk.
     known: Option<TrustView>,
@@ -126,6 +129,8 @@ where
             feed: feed::Feed::default(),
             feed_at: Instant::now(),
             watch: watch::Watching::default(),
+            unsaid: Vec::new(),
+            undone: Vec::new(),
             stored: Zeroizing::default(),
             known: None,
             progress: Progress::default(),
@@ -163,40 +168,47 @@ where
             tokio::select! {
                 // Sent, or the handle is gone.
                 _ = &mut stop => break,
-                Some(act) = orders.recv() => self.obey(act).await?,
+                Some(act) = orders.recv() => self.obey(act),
                 Some(done) = self.calls.join_next() => {
                     if let Ok((id, place, outcome)) = done {
-                        self.answered(id, &place, outcome).await?;
+                        self.answered(id, &place, outcome)?;
                     }
                 }
                 Some(fetched) = self.feed.done() => self.learn(fetched).await?,
                 Some(mailbox) = self.watch.changed() => self.role.touched(mailbox),
                 () = sleep_until(wake) => {}
             }
+            // What else is there by now goes to disk with it.
+            while let Ok(act) = orders.try_recv() {
+                self.obey(act);
+            }
+            while let Some(done) = self.calls.try_join_next() {
+                if let Ok((id, place, outcome)) = done {
+                    self.answered(id, &place, outcome)?;
+                }
+            }
+            while let Some(mailbox) = self.watch.try_changed() {
+                self.role.touched(mailbox);
+            }
         }
         while let Ok(act) = orders.try_recv() {
-            self.obey(act).await?;
+            self.obey(act);
         }
         while let Some(done) = self.calls.join_next().await {
             if let Ok((id, place, outcome)) = done {
-                self.answered(id, &place, outcome).await?;
+                self.answered(id, &place, outcome)?;
             }
         }
-        self.store().await?;
+        self.settle().await?;
         Ok(Stopped {
             role: self.role,
             moves: self.moves,
         })
     }
 
-    async fn obey(&mut self, act: Command<R>) -> Result<(), DriverError> {
+    fn obey(&mut self, act: Command<R>) {
         let done = act(&mut self.role, now(), &mut self.options.rng);
-        self.store().await?;
-        // Whoever hears of it must not take an earlier rest for the end of what this began.
-        self.progress.settled = false;
-        self.told.send_replace(self.progress);
-        done();
-        Ok(())
+        self.undone.push(done);
     }
 
     /// Tells those who wait how it gets on.
@@ -212,13 +224,28 @@ where
         });
     }
 
-    /// Asks the role what to do, stores it, then does it.
-    async fn poll(&mut self) -> Result<(), DriverError> {
-        let calls = self.role.poll(now(), &mut self.options.rng);
+    /// Stores the state, then tells what came of orders and answers since the last time.
+    async fn settle(&mut self) -> Result<(), DriverError> {
         self.store().await?;
-        for event in self.role.events() {
+        for event in std::mem::take(&mut self.unsaid) {
             self.tell(event);
         }
+        if !self.undone.is_empty() {
+            // Whoever hears of it must not take an earlier rest for the end of what this began.
+            self.progress.settled = false;
+            self.told.send_replace(self.progress);
+        }
+        for done in self.undone.drain(..) {
+            done();
+        }
+        Ok(())
+    }
+
+    /// Asks the role what to do, stores it together with what came before, then does it.
+    async fn poll(&mut self) -> Result<(), DriverError> {
+        let calls = self.role.poll(now(), &mut self.options.rng);
+        self.unsaid.extend(self.role.events());
+        self.settle().await?;
         for (id, call) in calls {
             let place = self.place()?.clone();
             let (client, ledger) = (self.options.client.clone(), self.options.ledger.clone());
@@ -230,12 +257,7 @@ where
         Ok(())
     }
 
-    async fn answered(
-        &mut self,
-        id: CallId,
-        place: &Place,
-        outcome: Outcome,
-    ) -> Result<(), DriverError> {
+    fn answered(&mut self, id: CallId, place: &Place, outcome: Outcome) -> Result<(), DriverError> {
         let gone = matches!(
             outcome,
             Err(Failure::Unreachable | Failure::Refused(Problem::NotReady))
@@ -247,10 +269,7 @@ where
             self.progress.unanswered = 0;
         }
         let events = self.role.answer(id, outcome, now(), &mut self.options.rng);
-        self.store().await?;
-        for event in events {
-            self.tell(event);
-        }
+        self.unsaid.extend(events);
         if gone {
             self.move_from(place)?;
         }

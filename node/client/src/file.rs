@@ -1,5 +1,7 @@
-//! Files that must outlive a crash: replaced whole, on disk before anybody acts on them, and read by
-//! their owner alone.
+//! Files that must outlive a crash: always the old content or the new one, on disk before anybody acts on
+//! it, and read by their owner alone.
+
+mod twin;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -105,7 +107,7 @@ impl StateFile {
     /// # Errors
     /// [`FileError`].
     pub fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
-        let Some(bytes) = read(&self.path)? else {
+        let Some(bytes) = twin::read(&self.path)? else {
             return Ok(None);
         };
         match &self.key {
@@ -126,7 +128,7 @@ impl StateFile {
     }
 
     fn replace(&self, bytes: &[u8]) -> Result<(), FileError> {
-        replace(&self.path, bytes, self.sync).map_err(|source| FileError::Write {
+        twin::write(&self.path, bytes, self.sync).map_err(|source| FileError::Write {
             path: self.path.clone(),
             source,
         })
@@ -223,8 +225,9 @@ mod tests {
         file.write(b"one").unwrap();
         // What a crash may leave.
         fs::write(dir.path().join("role.state.new"), b"half").unwrap();
-        file.write(b"two").unwrap();
-        assert_eq!(file.read().unwrap().unwrap().as_slice(), b"two");
+        let two = [2; 100_000];
+        file.write(&two).unwrap();
+        assert_eq!(file.read().unwrap().unwrap().as_slice(), two);
         let mode = fs::metadata(file.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -1,5 +1,7 @@
 //! Follows a role's mailboxes by server-sent events, so that it reads when there is something to read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapwing_protocol::bounded::{Bytes, List};
@@ -19,11 +21,37 @@ use crate::http::{Ask, Client, Server};
 /// Shortest pause between two watches.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// The watch that is open, if one is.
+/// The watch that is open or being opened.
+#[derive(Debug)]
+struct Watch {
+    ids: Vec<MailboxId>,
+    /// Whether events have begun to come.
+    open: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    fn ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Whether every change of a mailbox is announced by this one.
+    fn covers(&self, id: &MailboxId) -> bool {
+        self.open.load(Ordering::Acquire) && !self.ended() && self.ids.contains(id)
+    }
+}
+
+/// Follows the mailboxes that a role watches.
 #[derive(Debug)]
 pub(super) struct Watching {
-    what: Option<(Place, Vec<MailboxId>)>,
-    task: Option<JoinHandle<()>>,
+    at: Option<Place>,
+    now: Option<Watch>,
     not_before: Instant,
     sender: mpsc::Sender<MailboxId>,
     changes: mpsc::Receiver<MailboxId>,
@@ -33,8 +61,8 @@ impl Default for Watching {
     fn default() -> Self {
         let (sender, changes) = mpsc::channel(MAX_WATCHED * 2);
         Watching {
-            what: None,
-            task: None,
+            at: None,
+            now: None,
             not_before: Instant::now(),
             sender,
             changes,
@@ -42,19 +70,7 @@ impl Default for Watching {
     }
 }
 
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 impl Watching {
-    fn end(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
-    }
-
     /// Watches what the role watches now, at its node.
     pub(super) fn follow<R: Role>(&mut self, role: &R, client: &Client, place: &Place, now: Time) {
         let ids: Vec<MailboxId> = role
@@ -63,15 +79,15 @@ impl Watching {
             .take(MAX_WATCHED)
             .map(|m| m.id())
             .collect();
-        let same = self
-            .what
-            .as_ref()
-            .is_some_and(|(at, what)| at == place && *what == ids);
-        let open = self.task.as_ref().is_some_and(|t| !t.is_finished());
-        if ids.is_empty() || (same && open) || Instant::now() < self.not_before {
+        let here = self.at.as_ref() == Some(place);
+        let same = here
+            && self
+                .now
+                .as_ref()
+                .is_some_and(|w| w.ids == ids && !w.ended());
+        if ids.is_empty() || same || Instant::now() < self.not_before {
             return;
         }
-        self.end();
         self.not_before = Instant::now() + PAUSE;
         let proofs = role
             .watch_proofs(now)
@@ -84,31 +100,49 @@ impl Watching {
         if proofs.len() != ids.len() {
             return;
         }
-        self.what = Some((place.clone(), ids.clone()));
-        let order = to_bytes(&WatchOrder { proofs });
-        self.task = Some(tokio::spawn(watch(
-            client.clone(),
-            place.api.clone(),
-            order,
-            ids,
-            self.sender.clone(),
-        )));
+        if !here {
+            self.now = None;
+        }
+        self.at = Some(place.clone());
+        let open = Arc::new(AtomicBool::new(false));
+        let job = Job {
+            client: client.clone(),
+            api: place.api.clone(),
+            order: to_bytes(&WatchOrder { proofs }),
+            ids: ids.clone(),
+            changes: self.sender.clone(),
+            open: open.clone(),
+            before: self.now.take(),
+        };
+        let task = tokio::spawn(watch(job));
+        self.now = Some(Watch { ids, open, task });
     }
 
     /// The next mailbox in which something changed.
     pub(super) async fn changed(&mut self) -> Option<MailboxId> {
         self.changes.recv().await
     }
+
+    /// The same, if it is known already.
+    pub(super) fn try_changed(&mut self) -> Option<MailboxId> {
+        self.changes.try_recv().ok()
+    }
 }
 
-/// One watch, until it ends. However it ends, another follows; meanwhile the role reads by its pace.
-async fn watch(
+/// What one watch needs.
+struct Job {
     client: Client,
     api: Server,
     order: Vec<u8>,
     ids: Vec<MailboxId>,
     changes: mpsc::Sender<MailboxId>,
-) {
+    open: Arc<AtomicBool>,
+    /// The watch that this one takes over from: it goes on until this one is open.
+    before: Option<Watch>,
+}
+
+/// One watch, until it ends. However it ends, another follows; meanwhile the role reads by its pace.
+async fn watch(job: Job) {
     #[derive(Deserialize)]
     struct Opened {
         watch: String,
@@ -117,15 +151,16 @@ async fn watch(
     struct Changed {
         index: usize,
     }
-    let ask = Ask::post("/v1/watches", "application/cbor", order, 64 * 1024);
-    let Ok(reply) = client.ask(&api, &ask).await else {
+    let ask = Ask::post("/v1/watches", "application/cbor", job.order, 64 * 1024);
+    let Ok(reply) = job.client.ask(&job.api, &ask).await else {
         return;
     };
     let Ok(opened) = serde_json::from_slice::<Opened>(&reply.body) else {
         return;
     };
-    let Ok((status, mut events)) = client
-        .events(&api, &format!("/v1/watches/{}/events", opened.watch))
+    let Ok((status, mut events)) = job
+        .client
+        .events(&job.api, &format!("/v1/watches/{}/events", opened.watch))
         .await
     else {
         return;
@@ -133,9 +168,14 @@ async fn watch(
     if !status.is_success() {
         return;
     }
-    // What came between the last read and now was not announced.
-    for id in &ids {
-        if changes.send(*id).await.is_err() {
+    // What came into the others between the last read and now was not announced.
+    let before = job.before;
+    let covered = |id: &MailboxId| before.as_ref().is_some_and(|w| w.covers(id));
+    let unseen: Vec<MailboxId> = job.ids.iter().filter(|id| !covered(id)).copied().collect();
+    job.open.store(true, Ordering::Release);
+    drop(before);
+    for id in unseen {
+        if job.changes.send(id).await.is_err() {
             return;
         }
     }
@@ -143,8 +183,8 @@ async fn watch(
         let changed = serde_json::from_str::<Changed>(&data)
             .ok()
             .filter(|_| event == "changed");
-        if let Some(id) = changed.and_then(|c| ids.get(c.index))
-            && changes.send(*id).await.is_err()
+        if let Some(id) = changed.and_then(|c| job.ids.get(c.index))
+            && job.changes.send(*id).await.is_err()
         {
             return;
         }

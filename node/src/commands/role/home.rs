@@ -259,12 +259,13 @@ impl Home {
     /// Where it cannot be read, others may read it, or there is no passphrase.
     pub(crate) fn kept(&self) -> Result<StateFile, Failure> {
         let path = self.state();
-        let Some(bytes) = file::read(&path)? else {
+        let file = StateFile::plain(path.clone());
+        let Some(bytes) = file.read()? else {
             return Err(anyhow!("{}: is missing: put a copy of it back", path.display()).into());
         };
         private(&path, 0o077, "600")?;
         match locked::salt(&bytes) {
-            None => Ok(StateFile::plain(path)),
+            None => Ok(file),
             Some(salt) => {
                 let key = Passphrase::for_key(&path)?.stretch(&salt)?;
                 Ok(StateFile::locked(path, FileKey::new(salt, key)))
