@@ -14,6 +14,7 @@ use cbor4ii::core::{
     error::{DecodeError as CborError, Len},
     marker, types,
 };
+use zeroize::Zeroize;
 
 #[doc(hidden)]
 pub use wire::one;
@@ -108,15 +109,18 @@ pub fn from_bytes<T: Wire>(bytes: &[u8], max: usize) -> Result<T, DecodeError> {
 #[derive(Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
+    /// Whether a buffer that has become too small is wiped.
+    wipes: bool,
 }
 
-struct Sink<'a>(&'a mut Vec<u8>);
+struct Sink<'a>(&'a mut Encoder);
 
 impl enc::Write for Sink<'_> {
     type Error = Infallible;
 
     fn push(&mut self, input: &[u8]) -> Result<(), Infallible> {
-        self.0.extend_from_slice(input);
+        self.0.reserve(input.len());
+        self.0.bytes.extend_from_slice(input);
         Ok(())
     }
 }
@@ -128,27 +132,49 @@ impl Encoder {
         Self::default()
     }
 
-    /// An empty encoder with room for `bytes`: a secret then leaves no copy behind by growing.
+    /// An empty encoder with room for `bytes`.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(bytes),
+            wipes: false,
         }
+    }
+
+    /// An empty encoder for secrets of any length: it leaves no copy behind by growing.
+    #[must_use]
+    pub fn wiping() -> Self {
+        Self {
+            bytes: Vec::with_capacity(4_096),
+            wipes: true,
+        }
+    }
+
+    /// Makes room, in a new buffer if the old one is to be wiped.
+    fn reserve(&mut self, more: usize) {
+        let (used, room) = (self.bytes.len(), self.bytes.capacity());
+        if !self.wipes || room - used >= more {
+            return;
+        }
+        let mut larger = Vec::with_capacity((2 * room).max(used + more));
+        larger.extend_from_slice(&self.bytes);
+        self.bytes.zeroize();
+        self.bytes = larger;
     }
 
     fn put(&mut self, item: impl Encode) {
         // Appending to a Vec cannot fail; the error type has no value.
-        let _infallible = item.encode(&mut Sink(&mut self.bytes));
+        let _infallible = item.encode(&mut Sink(self));
     }
 
     /// Begins an array: `len` items must follow.
     pub fn array(&mut self, len: usize) {
-        let _infallible = types::Array::bounded(len, &mut Sink(&mut self.bytes));
+        let _infallible = types::Array::bounded(len, &mut Sink(self));
     }
 
     /// Begins a map: `len` pairs must follow, keys in the order of their encodings.
     pub fn map(&mut self, len: usize) {
-        let _infallible = types::Map::bounded(len, &mut Sink(&mut self.bytes));
+        let _infallible = types::Map::bounded(len, &mut Sink(self));
     }
 
     /// Writes an unsigned integer.

@@ -284,3 +284,16 @@ fn a_list_that_lies_about_its_length_costs_nothing() {
     let r = from_bytes::<List<u64, { 1 << 24 }>>(b"\x9a\x01\0\0\0", 64);
     assert_eq!(r.unwrap_err(), DecodeError::Truncated);
 }
+
+#[test]
+fn an_encoder_that_wipes_writes_the_same() {
+    let (mut wiping, mut plain) = (Encoder::wiping(), Encoder::new());
+    for n in 0..200_u16 {
+        for out in [&mut wiping, &mut plain] {
+            out.uint(u64::from(n));
+            out.bytes(&vec![7; usize::from(n) * 11]);
+        }
+    }
+    assert!(wiping.as_slice().len() > 100_000);
+    assert_eq!(wiping.into_vec(), plain.into_vec());
+}

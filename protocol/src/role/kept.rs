@@ -215,14 +215,9 @@ impl Wire for Blob {
     }
 }
 
-/// Encodes a role's state: `[name, version, state]`. `room` is about how many bytes it will take.
-pub(crate) fn save<T: Wire>(
-    name: &str,
-    version: u32,
-    state: &T,
-    room: usize,
-) -> Zeroizing<Vec<u8>> {
-    let mut out = Encoder::with_capacity(room);
+/// Encodes a role's state: `[name, version, state]`.
+pub(crate) fn save<T: Wire>(name: &str, version: u32, state: &T) -> Zeroizing<Vec<u8>> {
+    let mut out = Encoder::wiping();
     out.array(3);
     out.text(name);
     out.uint(u64::from(version));

@@ -370,24 +370,7 @@ impl Role for Mediator {
     }
 
     fn save(&self) -> Zeroizing<Vec<u8>> {
-        let records: usize = self.state.outgoing.iter().map(|b| b.len() + 16).sum();
-        let state = &self.state;
-        let copies = state.providers.len() + state.past.len();
-        let letters = state.applications.len() + state.reports.len();
-        let providers = copies * 10 * 1024 + letters * 10 * 1024;
-        let answers: usize = self
-            .state
-            .answers
-            .values()
-            .map(|a| 1024 + a.out.waiting.len() * 20 * 1024)
-            .sum();
-        let regions = self.state.regions.len() * 32 * 1024;
-        kept::save(
-            NAME,
-            VERSION,
-            &self.state,
-            256 * 1024 + records + providers + answers + regions,
-        )
+        kept::save(NAME, VERSION, &self.state)
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {

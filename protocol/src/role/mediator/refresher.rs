@@ -287,7 +287,7 @@ impl Role for Refresher {
     fn set_pace(&mut self, _pace: Pace) {}
 
     fn save(&self) -> Zeroizing<Vec<u8>> {
-        kept::save(REFRESHER, VERSION, &self.state, 16 * 1024)
+        kept::save(REFRESHER, VERSION, &self.state)
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {

@@ -176,7 +176,7 @@ impl MediatorRoot {
     /// ([`crate::secretbox`]), and apart from the working machine.
     #[must_use]
     pub fn save(&self) -> Zeroizing<Vec<u8>> {
-        kept::save(NAME, VERSION, &self.state, 4096)
+        kept::save(NAME, VERSION, &self.state)
     }
 
     /// The root as it was stored.

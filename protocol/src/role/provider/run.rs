@@ -349,10 +349,7 @@ impl Role for Provider {
     }
 
     fn save(&self) -> Zeroizing<Vec<u8>> {
-        let deals = self.state.deals.len() * 24 * 1024;
-        let small =
-            (self.state.slots.len() + self.state.book.len() + self.state.skipped.len()) * 1024;
-        kept::save(NAME, VERSION, &self.state, 128 * 1024 + deals + small)
+        kept::save(NAME, VERSION, &self.state)
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {

@@ -259,12 +259,7 @@ impl Role for User {
     }
 
     fn save(&self) -> Zeroizing<Vec<u8>> {
-        let parts = self.state.asked.as_ref().map_or(0, |a| {
-            let waiting: usize = a.channels.values().map(|c| c.out.waiting.len()).sum();
-            a.offers.len() + a.channels.len() + waiting
-        });
-        let room = 32 * 1024 + (parts + self.state.reports.len()) * 8 * 1024;
-        kept::save(NAME, VERSION, &self.state, room)
+        kept::save(NAME, VERSION, &self.state)
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
