@@ -97,16 +97,26 @@ async fn publish(client: &Client, to: SocketAddr, record: &[u8]) -> anyhow::Resu
     Ok(())
 }
 
-/// Publishes lists and status at the first of these and waits until all are so far; in milliseconds.
+/// How long something took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    /// Until all three posts were answered.
+    posts: f64,
+    /// Until all processes were so far.
+    all: f64,
+}
+
+/// Publishes lists and status at the first of these and waits until all are so far.
 async fn spread(
     client: &Client,
     observers: &mut [Observer],
     records: &[Vec<u8>; 3],
     (read, what, goal): (Read, &Watched, u64),
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Took> {
     let first = observers.first().context("no process")?.address;
     let [directory, revocations, status] = records;
     let begun = Instant::now();
+    let passed = || begun.elapsed().as_secs_f64() * 1000.0;
     let published = async {
         // The status names both lists, and is refused before they are there.
         try_join_all([
@@ -114,16 +124,20 @@ async fn spread(
             publish(client, first, revocations),
         ])
         .await?;
-        publish(client, first, status).await
+        publish(client, first, status).await?;
+        anyhow::Ok(passed())
     };
     let seen = join_all(observers.iter_mut().map(|o| async move {
         let done = timeout(PATIENCE, o.wait(read, what, goal)).await;
         done.with_context(|| format!("{} is not so far in time", o.address))?
     }));
-    let (published, seen) = tokio::join!(published, seen);
-    published?;
+    let (published, seen) = tokio::join!(published, async { (seen.await, passed()) });
+    let (seen, all) = seen;
     seen.into_iter().collect::<anyhow::Result<()>>()?;
-    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+    Ok(Took {
+        posts: published?,
+        all,
+    })
 }
 
 /// Processes that gossip and nothing else, all connected.
@@ -169,7 +183,9 @@ pub(crate) async fn measure(stage: &mut Stage, count: u64) -> anyhow::Result<Row
     let what = Watched {
         mediator: stage.mediator.id().to_hex(),
     };
-    let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+    let (mut ours, mut theirs, mut posts) =
+        (Rounds::default(), Rounds::default(), Rounds::default());
+    let mut slowest = Took::default();
     for (round, serial) in (0..).zip(serials.into_iter().take(usize::try_from(count + WARM_UP)?)) {
         stage.mediator.revoke(serial);
         let records = stage.mediator.lists(now()?)?;
@@ -183,13 +199,20 @@ pub(crate) async fn measure(stage: &mut Stage, count: u64) -> anyhow::Result<Row
         let bare = spread(&client, &mut baseline, &records, (of_baseline, &what, goal)).await?;
         sleep(REST).await;
         if round >= WARM_UP {
-            ours.0.push(node);
-            theirs.0.push(bare);
+            if node.all > slowest.all {
+                slowest = node;
+            }
+            ours.0.push(node.all);
+            posts.0.push(node.posts);
+            theirs.0.push(bare.all);
         }
     }
     eprintln!(
-        "  revocation: median {:.1} ms, baseline {:.1} ms",
+        "  revocation: median {:.1} ms (posts {:.1}), slowest {:.1} ms (posts {:.1}), baseline {:.1} ms",
         ours.median(),
+        posts.median(),
+        slowest.all,
+        slowest.posts,
         theirs.median()
     );
     let baseline = "the same bytes by bare gossipsub among five processes";
