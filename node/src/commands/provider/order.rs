@@ -126,9 +126,7 @@ pub(super) async fn status(hand: &Hand<Provider>) -> Result<(), Failure> {
                 .iter()
                 .filter(|(_, b)| b.state == BookState::Confirmed && b.start > now)
                 .count();
-            let in_force = provider
-                .certificate_id()
-                .map(|id| provider.view().provider(&id, now).map(drop));
+            let in_force = provider.certificate_id().map(|_| provider.in_force(now));
             let mediators: Vec<(String, String)> = provider
                 .view()
                 .mediators()

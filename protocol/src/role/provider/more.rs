@@ -94,7 +94,7 @@ impl Provider {
         now: Time,
         rng: &mut R,
     ) -> bool {
-        if self.good(now).is_err() {
+        if self.in_force(now).is_err() {
             return false;
         }
         let slots = self.choices(ticket, more.not, more.new, now);

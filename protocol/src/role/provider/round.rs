@@ -63,7 +63,7 @@ impl Provider {
         {
             return Some((*region, round.claim.is_some(), Time::ZERO));
         }
-        self.good(now).ok()?;
+        self.in_force(now).ok()?;
         let certificate = self.state.certificate.as_ref()?;
         if self.room(now) == 0 {
             return None;
@@ -221,7 +221,7 @@ impl Provider {
             return;
         };
         self.end_round(region, now);
-        if self.good(now).is_err() {
+        if self.in_force(now).is_err() {
             return;
         }
         // Who waits for a slot already comes first.

@@ -73,7 +73,7 @@ impl Provider {
             Some((region, false, due)) => wanted.push((Task::Challenge(region), due)),
             None => {}
         }
-        let offering = self.good(now).is_ok();
+        let offering = self.in_force(now).is_ok();
         // Calls go out in this order, so that who is first in the queue hears first.
         let mut deals: Vec<_> = self.state.deals.iter().collect();
         deals.sort_by_key(|(_, deal)| deal.rank);

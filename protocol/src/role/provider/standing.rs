@@ -13,10 +13,14 @@ impl Provider {
     /// Whether the certificate is in force: only then are requests claimed and offers made.
     ///
     /// # Errors
-    /// Why not, as [`crate::trust::TrustView::provider`]; [`Problem::UnknownCertificate`] without one.
-    pub(super) fn good(&self, now: Time) -> Result<(), Problem> {
+    /// Why not: [`Problem::Revoked`] also where the directory has left it out, else as
+    /// [`crate::trust::TrustView::provider`]; [`Problem::UnknownCertificate`] without one.
+    pub fn in_force(&self, now: Time) -> Result<(), Problem> {
         let certificate = self.state.certificate.as_ref();
         let certificate = certificate.ok_or(Problem::UnknownCertificate)?;
+        if let Some(ended) = self.ended(now) {
+            return Err(ended);
+        }
         self.view.provider(&certificate.id, now).map(drop)
     }
 
@@ -40,7 +44,11 @@ impl Provider {
     /// confirmed yet when it has ended.
     pub(super) fn heed_standing(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         let ended = self.ended(now);
-        let trouble = self.state.certificate.as_ref().and(self.good(now).err());
+        let trouble = self
+            .state
+            .certificate
+            .as_ref()
+            .and(self.in_force(now).err());
         if trouble != self.trouble {
             self.trouble = trouble;
             match (ended, trouble) {

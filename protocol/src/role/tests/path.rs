@@ -203,6 +203,8 @@ fn after_a_revocation_nothing_is_booked() {
         .revoke(serial, text("left"), w.paper.now, &mut w.paper.rng)
         .expect("revoked");
     w.go(2);
+    // The provider is told why, although the directory lists it no more.
+    assert_eq!(w.provider.in_force(w.paper.now), Err(Problem::Revoked));
     // The offer is not shown any more, and passes no longer: the data does not leave.
     assert!(w.users[a].offers().is_empty());
     let offer = w.users[a].kept_offers()[0];
