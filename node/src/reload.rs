@@ -122,25 +122,46 @@ impl Reloader {
     }
 }
 
-/// The settings that differ and cannot change while the node runs.
+/// The settings that differ and cannot change while the node runs. Every field is named, so that a new one
+/// is decided about here.
 fn waits(current: &Config, new: &Config) -> Vec<&'static str> {
-    let net = format!("{:?}", current.net_limits) != format!("{:?}", new.net_limits);
+    let Config {
+        federation,
+        data_dir,
+        key_file,
+        listen,
+        announce,
+        bootstrap,
+        mdns,
+        net_limits,
+        api_listen,
+        admin_socket,
+        log_format,
+        cache_bytes,
+        // Applied at once, by [`Reloader::apply`].
+        log_level: _,
+        max_connections: _,
+        rate_per_second: _,
+        trusted_proxies: _,
+        cors_origins: _,
+    } = new;
+    let net = format!("{:?}", current.net_limits) != format!("{net_limits:?}");
     [
         (
             "federation",
-            current.federation.federation != new.federation.federation,
+            current.federation.federation != federation.federation,
         ),
-        ("data_dir", current.data_dir != new.data_dir),
-        ("key_file", current.key_file != new.key_file),
-        ("net.listen", current.listen != new.listen),
-        ("net.announce", current.announce != new.announce),
-        ("net.bootstrap", current.bootstrap != new.bootstrap),
-        ("net.mdns", current.mdns != new.mdns),
+        ("data_dir", current.data_dir != *data_dir),
+        ("key_file", current.key_file != *key_file),
+        ("net.listen", current.listen != *listen),
+        ("net.announce", current.announce != *announce),
+        ("net.bootstrap", current.bootstrap != *bootstrap),
+        ("net.mdns", current.mdns != *mdns),
         ("the limits in [net]", net),
-        ("api.listen", current.api_listen != new.api_listen),
-        ("admin.socket", current.admin_socket != new.admin_socket),
-        ("log.format", current.log_format != new.log_format),
-        ("store.cache_mib", current.cache_bytes != new.cache_bytes),
+        ("api.listen", current.api_listen != *api_listen),
+        ("admin.socket", current.admin_socket != *admin_socket),
+        ("log.format", current.log_format != *log_format),
+        ("store.cache_mib", current.cache_bytes != *cache_bytes),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
