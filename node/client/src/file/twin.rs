@@ -61,7 +61,7 @@ impl Shape {
     fn of(file: &File) -> io::Result<Option<Self>> {
         let mut head = [0; MAGIC.len() + 4];
         let length = file.metadata()?.len();
-        if length < BLOCK || length > MAX_FILE {
+        if !(BLOCK..=MAX_FILE).contains(&length) {
             return Ok(None);
         }
         file.read_exact_at(&mut head, 0)?;
