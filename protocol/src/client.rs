@@ -81,6 +81,13 @@ impl CallKind {
         Self::Publish,
     ];
 
+    /// Whether it only asks: nothing is different afterwards, so it may go out before the state of who asks
+    /// is stored.
+    #[must_use]
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadMarks | Self::Challenge)
+    }
+
     /// The path of the POST request that carries it.
     pub fn path(self) -> &'static str {
         match self {

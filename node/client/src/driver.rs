@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lapwing_protocol::client::Call;
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::role::{CallId, Failure, Outcome, Pace, Role};
 use lapwing_protocol::time::Time;
@@ -241,11 +242,19 @@ where
         Ok(())
     }
 
-    /// Asks the role what to do, stores it together with what came before, then does it.
+    /// Asks the role what to do, stores it together with what came before, then does it. What only asks
+    /// need not wait for the disk.
     async fn poll(&mut self) -> Result<(), DriverError> {
         let calls = self.role.poll(now(), &mut self.options.rng);
         self.unsaid.extend(self.role.events());
+        let (reads, others): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|(_, call)| call.kind().reads());
+        self.make(reads)?;
         self.settle().await?;
+        self.make(others)
+    }
+
+    fn make(&mut self, calls: Vec<(CallId, Call)>) -> Result<(), DriverError> {
         for (id, call) in calls {
             let place = self.place()?.clone();
             let (client, ledger) = (self.options.client.clone(), self.options.ledger.clone());

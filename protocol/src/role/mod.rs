@@ -5,8 +5,11 @@
 //! next. It never acts by itself. The driver's loop is: [`Role::poll`], store what [`Role::save`]
 //! returns, make the calls, hand each answer to [`Role::answer`], store again, show the events; then
 //! sleep until [`Role::wake`], an answer, or a change of a mailbox in [`Role::watching`]. Since the
-//! state is stored before a call goes out, and every call may be made twice, a crash at any point
-//! loses nothing.
+//! state is stored before a call goes out that changes anything ([`CallKind::reads`]), and every call
+//! may be made twice, a crash at any point loses nothing. What came of several answers, and what
+//! [`Role::poll`] makes of it, may be stored together.
+//!
+//! [`CallKind::reads`]: crate::client::CallKind::reads
 //!
 //! A role runs against one node at a time, to which its orders and read proofs are bound;
 //! [`Role::set_node`] moves it to another. It believes no node: it checks the whole chain of trust by
