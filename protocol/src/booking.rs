@@ -1,5 +1,5 @@
-//! What users and providers say to each other, sealed: wish, offer, booking, confirmation, cancellation,
-//! messages; and what providers and mediators say: application and approval. See `docs/spec/booking.md`.
+//! What users and providers say to each other, sealed: wish, offer, booking, confirmation, change,
+//! cancellation, decline, messages; and what providers and mediators say: application and approval. See `docs/spec/booking.md`.
 
 use crate::bounded::{Bytes, List, Text};
 use crate::cose::Record;
@@ -14,6 +14,8 @@ use crate::{wire_code, wire_enum, wire_struct};
 
 /// Most slots in one offer.
 pub const MAX_OFFER_SLOTS: usize = 8;
+/// Most offers that one [`Decline`] names.
+pub const MAX_DECLINED: usize = 16;
 
 wire_struct! {
     /// What a request holds, sealed to the region's key.
@@ -224,6 +226,25 @@ impl Record for ProviderCancellation {
     const MAX: usize = 1536;
 }
 
+wire_struct! {
+    /// The user takes none of these offers: their slots are free for somebody else. Signed by the token's
+    /// key and sealed to the key of one of the channel's offers. It says neither why nor what else was
+    /// taken.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Decline {
+        /// The ticket by which the offers came.
+        pub ticket: TicketId,
+        /// Their record ids; none where the provider only owes one.
+        pub offers: List<RecordId, MAX_DECLINED>,
+    }
+}
+
+impl Record for Decline {
+    const TYPE: u64 = 40;
+    const DOMAIN: &'static str = "lapwing/v1/decline";
+    const MAX: usize = 1024;
+}
+
 wire_code! {
     /// Why a provider is reported.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,6 +295,8 @@ wire_enum! {
         3 => Message(Text<1500>),
         /// A [`Change`].
         4 => Change(Bytes<768>),
+        /// A [`Decline`].
+        5 => Decline(Bytes<1152>),
     }
 }
 

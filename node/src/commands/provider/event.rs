@@ -142,6 +142,9 @@ pub(super) fn tell(event: &ProviderEvent) -> Option<Said> {
             "turned_down",
             json!({ "ticket": ticket.to_hex(), "reason": format!("{reason:?}") }),
         ),
+        ProviderEvent::Declined { ticket } => {
+            Said::quiet("declined", json!({ "ticket": ticket.to_hex() }))
+        }
         ProviderEvent::Cancelled {
             booking,
             slot,

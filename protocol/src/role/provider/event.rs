@@ -113,6 +113,11 @@ pub enum ProviderEvent {
         /// Whether the user would like another offer; it is made by itself.
         again: bool,
     },
+    /// A user takes none of the offers that it had by a ticket; their slots are free again.
+    Declined {
+        /// The ticket.
+        ticket: TicketId,
+    },
     /// A message from a user.
     Message {
         /// The ticket.

@@ -76,6 +76,9 @@ impl Provider {
             Some((_, ToProvider::Change(bytes))) => {
                 return self.take_change(ticket, &bytes, now, rng);
             }
+            Some((_, ToProvider::Decline(bytes))) => {
+                return self.take_decline(ticket, &bytes, now);
+            }
             None => {}
         }
         true
@@ -284,8 +287,10 @@ impl Provider {
             ticket: *ticket,
             reason: down.reason,
         });
-        let helps = matches!(down.reason, Rejection::SlotTaken | Rejection::OfferClosed);
-        let left = self.state.deals.get(ticket).is_some_and(|d| {
+        let deal = self.state.deals.get(ticket);
+        let helps = matches!(down.reason, Rejection::SlotTaken | Rejection::OfferClosed)
+            && deal.is_some_and(|d| d.declined.is_none());
+        let left = deal.is_some_and(|d| {
             d.offers
                 .iter()
                 .filter(|o| o.open(now))

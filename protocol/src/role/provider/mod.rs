@@ -6,6 +6,7 @@
 mod apply;
 mod changing;
 mod deal;
+mod declined;
 mod ending;
 mod event;
 mod letters;

@@ -223,6 +223,7 @@ impl Candidate {
             changes: 0,
             asks: 0,
             owed: None,
+            declined: None,
             answered: Many::default(),
             releases: Many::default(),
         };

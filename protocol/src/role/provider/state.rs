@@ -21,7 +21,7 @@ use crate::token::UserData;
 use crate::{wire_code, wire_enum, wire_struct};
 
 pub(super) const NAME: &str = "lapwing/v1/role-provider";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// How long a booking that was written before an offer's end may be underway, in seconds.
 pub(super) const GRACE: Seconds = Seconds::new(120);
@@ -246,6 +246,9 @@ wire_struct! {
         pub(super) asks: u8,
         /// Since when the user is owed an offer, for want of a free slot.
         pub(super) owed: Option<Time>,
+        /// When the user declined offers. Nothing is offered on this channel any more; letters that were
+        /// under way are still answered.
+        pub(super) declined: Option<Time>,
         /// The record ids of letters that were dealt with: a replay is not answered again.
         pub(super) answered: Many<RecordId>,
         /// Releases to hand to the holders.
@@ -393,7 +396,18 @@ wire_struct! {
 impl Deal {
     /// Whether the channel is still listened to.
     pub(super) fn listens(&self, now: Time) -> bool {
-        self.channel.opened && (self.booking.is_some() || self.owed.is_some() || self.has_open(now))
+        self.channel.opened && (self.expects(now) || self.lingers(now))
+    }
+
+    /// Whether a booking is held, or may be made.
+    fn expects(&self, now: Time) -> bool {
+        self.booking.is_some() || self.owed.is_some() || self.has_open(now)
+    }
+
+    /// Whether letters may be under way that were written before the user declined: by another device of
+    /// the same user, say.
+    fn lingers(&self, now: Time) -> bool {
+        self.declined.is_some_and(|at| now <= at.plus(GRACE))
     }
 
     pub(super) fn has_open(&self, now: Time) -> bool {
@@ -402,7 +416,7 @@ impl Deal {
 
     /// Whether something may still come of it by itself, so that its request needs no other ticket.
     pub(super) fn live(&self, now: Time) -> bool {
-        self.listens(now) || !self.sent
+        (self.channel.opened && self.expects(now)) || !self.sent
     }
 
     /// The slots that its open offers hold, or that its first one shall hold; each once.
@@ -454,7 +468,8 @@ impl Deal {
         let quiet = self.releases.is_empty()
             && self.channel.out.waiting.is_empty()
             && self.owed.is_none()
-            && self.leaving.is_none();
+            && self.leaving.is_none()
+            && !self.lingers(now);
         self.booking.is_none() && (unmade || (made && (quiet || now > self.expires)))
     }
 }

@@ -2,6 +2,7 @@
 
 mod applications;
 mod bookings;
+mod declined;
 mod hand;
 mod inbox;
 mod keys;

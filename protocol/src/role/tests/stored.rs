@@ -30,11 +30,11 @@ fn other_roles_and_later_versions_are_refused() {
     assert_eq!(Provider::restore(&[]).err(), Some(RestoreError::Other));
     let mut newer = saved.to_vec();
     let at = 1 + 2 + "lapwing/v1/role-provider".len();
-    assert_eq!(newer[at], 1, "the version");
-    newer[at] = 2;
+    assert_eq!(newer[at], 2, "the version");
+    newer[at] = 3;
     assert_eq!(
         Provider::restore(&newer).err(),
-        Some(RestoreError::Newer { found: 2 })
+        Some(RestoreError::Newer { found: 3 })
     );
     assert!(matches!(
         Provider::restore(&saved[..saved.len() - 1]).err(),

@@ -31,7 +31,7 @@ pub enum BookError {
     /// Another booking is under way or confirmed: a token is good for one.
     #[error("another booking is under way")]
     Busy,
-    /// The offer was given up to be listed again, or its provider closed it.
+    /// The offer was given up to be listed again, declined for another booking, or closed by its provider.
     #[error("the offer is closed")]
     Closed,
     /// The slot is taken or over.
@@ -158,7 +158,7 @@ impl User {
             .and_then(|a| a.offers.get(offer)?.gone);
         match gone {
             None | Some(Gone::Withdrawn) => Ok(()),
-            Some(Gone::GivenUp | Gone::Closed) => Err(BookError::Closed),
+            Some(Gone::GivenUp | Gone::Closed | Gone::Declined) => Err(BookError::Closed),
         }
     }
 

@@ -30,8 +30,8 @@ pub enum ChangeError {
     /// No such offer or slot.
     #[error("there is no such offer or slot")]
     Unknown,
-    /// The offer came by another ticket: cancel, then book it.
-    #[error("the offer is not part of the same conversation: cancel, then book")]
+    /// The offer came by another ticket. Such offers are declined once a booking is confirmed.
+    #[error("the offer is not part of the same conversation: ask for other slots, or cancel")]
     OtherProvider,
     /// It is the slot that is booked.
     #[error("this slot is the one that is booked")]

@@ -153,6 +153,10 @@ impl User {
         asked.spoiled.retain(|t| *t != ticket);
         asked.relist.bare = None;
         asked.offers.insert(id, kept);
+        if asked.taken_elsewhere(&ticket) {
+            // It is declined, not shown.
+            return;
+        }
         self.refresh = true;
         if let Some(view) = self.offer(&id) {
             self.events.push(UserEvent::OfferReceived(view));

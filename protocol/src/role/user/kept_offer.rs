@@ -31,6 +31,8 @@ wire_enum! {
         2 => Closed,
         /// Its certificate is revoked or over.
         3 => Withdrawn,
+        /// The user told the provider that it takes none.
+        4 => Declined,
     }
 }
 

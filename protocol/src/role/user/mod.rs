@@ -10,6 +10,7 @@ mod book;
 mod cancel;
 mod change;
 mod check;
+mod decline;
 mod draw;
 mod event;
 mod inbox;

@@ -160,6 +160,7 @@ impl Role for User {
         self.lose_patience(now, rng);
         self.review(now);
         self.look_round(now);
+        self.decline_others(now, rng);
         self.work();
         self.prepare_reports(rng);
         let mut calls = Vec::new();
@@ -204,7 +205,7 @@ impl Role for User {
     }
 
     fn wake(&self) -> Option<Time> {
-        if self.working() || self.reporting() {
+        if self.working() || self.reporting() || self.declines() {
             return Some(Time::ZERO);
         }
         [

@@ -195,7 +195,6 @@ fn a_release_outlives_the_next_booking() {
     let mut maker = Maker::new(&mut s.paper);
     let mut other = Maker::new(&mut s.paper);
     let offer = maker.send_offer(&mut s.paper, 2);
-    let second = other.send_offer(&mut s.paper, 2);
     s.go(2);
     s.booked(&mut maker, &offer, 0);
     // The holders are away while the user cancels and books elsewhere.
@@ -203,6 +202,8 @@ fn a_release_outlives_the_next_booking() {
         .refuse
         .insert(CallKind::Release, crate::problem::Problem::HoldersAway);
     s.user.cancel(false, &mut s.paper.rng).expect("cancelled");
+    let second = other.send_offer(&mut s.paper, 2);
+    s.go(2);
     s.book(&second, 0);
     s.go(1);
     let before = s.paper.calls.len();

@@ -394,6 +394,7 @@ impl Maker {
                 ToProvider::Booking(b) => record_hash(b),
                 ToProvider::Cancellation(b) => record_hash(b),
                 ToProvider::Change(b) => record_hash(b),
+                ToProvider::Decline(b) => record_hash(b),
                 ToProvider::Message(_) => RecordId::from_bytes([0; 32]),
             };
             (id, letter)

@@ -4,6 +4,7 @@
 mod cancel;
 mod change;
 mod copies;
+mod decline;
 mod draw;
 mod maker;
 mod relist;
