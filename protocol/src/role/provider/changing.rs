@@ -2,11 +2,11 @@
 
 use rand_core::CryptoRng;
 
+use super::kept_deal::{Moving, Step, TurnDown};
 use super::more::More;
-use super::state::{Moving, SlotId, SlotUse, Step, TurnDown};
+use super::state::{SlotId, SlotUse};
 use super::{Provider, ProviderEvent};
 use crate::booking::{Change, Choice, Confirmation, Decision, Rejection};
-use crate::cose::parse;
 use crate::hash::record_hash;
 use crate::id::TicketId;
 use crate::problem::Problem;
@@ -21,12 +21,10 @@ impl Provider {
         now: Time,
         rng: &mut dyn CryptoRng,
     ) -> bool {
-        let Some(deal) = self.state.deals.get_mut(ticket) else {
+        let Some(said) = self.said::<Change>(ticket, bytes) else {
             return true;
         };
-        let Ok(said) = parse::<Change>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
-            self.events
-                .push(ProviderEvent::BadEntry(Problem::BadSignature));
+        let Some(deal) = self.state.deals.get_mut(ticket) else {
             return true;
         };
         let id = record_hash(bytes);

@@ -2,7 +2,8 @@
 
 use rand_core::CryptoRng;
 
-use super::state::{Deal, Made, SlotId};
+use super::kept_deal::{Deal, Made};
+use super::state::SlotId;
 use super::{Provider, ProviderEvent, Task};
 use crate::booking::{MAX_OFFER_SLOTS, Offer, ToUser};
 use crate::bounded::{Bytes, List};

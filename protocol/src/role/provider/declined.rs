@@ -2,7 +2,6 @@
 
 use super::{Provider, ProviderEvent};
 use crate::booking::Decline;
-use crate::cose::parse;
 use crate::hash::record_hash;
 use crate::id::TicketId;
 use crate::problem::Problem;
@@ -12,16 +11,15 @@ impl Provider {
     /// Takes a letter that declines offers: their slots are free for somebody else. False where it is to
     /// be looked at again.
     pub(super) fn take_decline(&mut self, ticket: &TicketId, bytes: &[u8], now: Time) -> bool {
-        let Some(deal) = self.state.deals.get_mut(ticket) else {
+        let Some(said) = self.said::<Decline>(ticket, bytes) else {
             return true;
         };
-        let said = parse::<Decline>(bytes)
-            .and_then(|s| s.verify(&deal.token_key))
-            .ok()
-            .filter(|s| s.ticket == *ticket);
-        let Some(said) = said else {
+        if said.ticket != *ticket {
             self.events
-                .push(ProviderEvent::BadEntry(Problem::BadSignature));
+                .push(ProviderEvent::BadEntry(Problem::BadTicket));
+            return true;
+        }
+        let Some(deal) = self.state.deals.get_mut(ticket) else {
             return true;
         };
         let id = record_hash(bytes);

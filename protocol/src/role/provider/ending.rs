@@ -2,8 +2,9 @@
 
 use rand_core::CryptoRng;
 
+use super::kept_deal::{Step, TurnDown};
 use super::more::More;
-use super::state::{BookState, SlotId, SlotUse, Step, TurnDown};
+use super::state::{BookState, SlotId, SlotUse};
 use super::{Provider, ProviderEvent};
 use crate::booking::{Cancellation, ProviderCancellation, Rejection, ToUser};
 use crate::bounded::{Bytes, Text};
@@ -40,12 +41,10 @@ impl Provider {
         now: Time,
         rng: &mut dyn CryptoRng,
     ) -> bool {
-        let Some(deal) = self.state.deals.get_mut(ticket) else {
+        let Some(said) = self.said::<Cancellation>(ticket, bytes) else {
             return true;
         };
-        let Ok(said) = parse::<Cancellation>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
-            self.events
-                .push(ProviderEvent::BadEntry(Problem::BadSignature));
+        let Some(deal) = self.state.deals.get_mut(ticket) else {
             return true;
         };
         let named = |id: &RecordId| *id == said.booking;

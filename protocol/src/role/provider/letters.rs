@@ -1,12 +1,13 @@
 //! What a user writes in the channel, and whether a booking can be taken. One booking a slot, ever: a
 //! slot belongs to a booking from the moment it is found good, before anything is asked or said.
 
+use super::kept_deal::{Deal, Step, Taking, TurnDown};
 use super::more::More;
-use super::state::{Deal, SlotId, SlotUse, Step, Taking, TurnDown};
+use super::state::{SlotId, SlotUse};
 use super::{Provider, ProviderEvent};
 use crate::booking::{Booking, Rejection, ToProvider};
 use crate::codec::from_bytes;
-use crate::cose::parse;
+use crate::cose::{Record, parse};
 use crate::hash::record_hash;
 use crate::id::{RecordId, TicketId};
 use crate::mailbox::{Entry, Page, mark_by};
@@ -84,6 +85,19 @@ impl Provider {
         true
     }
 
+    /// What the record in a letter says; nothing, which is told, where the token's key did not sign it.
+    pub(super) fn said<T: Record>(&mut self, ticket: &TicketId, bytes: &[u8]) -> Option<T> {
+        let deal = self.state.deals.get(ticket)?;
+        match parse::<T>(bytes).and_then(|s| s.verify(&deal.token_key)) {
+            Ok(said) => Some(said.into_value()),
+            Err(_) => {
+                self.events
+                    .push(ProviderEvent::BadEntry(Problem::BadSignature));
+                None
+            }
+        }
+    }
+
     /// Opens a letter with the key of the offer that it answers: the latest first.
     fn open_letter(&self, ticket: &TicketId, entry: &Entry) -> Option<(RecordId, ToProvider)> {
         let deal = self.state.deals.get(ticket)?;
@@ -120,12 +134,11 @@ impl Provider {
         if deal.answered.contains(&id) || self.state.book.contains_key(&id) {
             return true;
         }
-        let Ok(said) = parse::<Booking>(bytes).and_then(|s| s.verify(&deal.token_key)) else {
-            self.events
-                .push(ProviderEvent::BadEntry(Problem::BadSignature));
+        let Some(said) = self.said::<Booking>(ticket, bytes) else {
             return true;
         };
-        if !deal.has_room(2) {
+        let deal = self.state.deals.get(ticket);
+        if deal.is_none_or(|d| !d.has_room(2)) {
             // It could not be confirmed, nor cancelled from here.
             self.events.push(ProviderEvent::Refused(Problem::WrongSlot));
             return true;

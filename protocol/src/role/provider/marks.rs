@@ -6,7 +6,8 @@
 
 use rand_core::CryptoRng;
 
-use super::state::{Slot, SlotId, SlotUse, Step};
+use super::kept_deal::Step;
+use super::state::{Slot, SlotId, SlotUse};
 use super::{Provider, ProviderEvent, Task};
 use crate::booking::Rejection;
 use crate::bounded::List;

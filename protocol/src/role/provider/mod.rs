@@ -9,6 +9,7 @@ mod deal;
 mod declined;
 mod ending;
 mod event;
+mod kept_deal;
 mod letters;
 mod marks;
 mod more;

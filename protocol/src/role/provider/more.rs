@@ -3,7 +3,8 @@
 
 use rand_core::CryptoRng;
 
-use super::state::{SlotId, TurnDown};
+use super::kept_deal::TurnDown;
+use super::state::SlotId;
 use super::{Provider, ProviderEvent};
 use crate::booking::{Confirmation, Decision, Rejection, ToUser};
 use crate::bounded::Bytes;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Provider;
-use super::state::{Channel, Deal, SlotId};
+use super::kept_deal::{Channel, Deal};
+use super::state::SlotId;
 use crate::booking::Wish;
 use crate::id::{RegionId, TicketId};
 use crate::item::{CheckedEntry, CheckedTicket, request_id};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{NAME, State, Step, VERSION};
+use super::kept_deal::Step;
+use super::state::{NAME, State, VERSION};
 use super::{Provider, ProviderEvent, Task};
 use crate::client::{Answer, Call};
 use crate::id::{MailboxId, NodeId};

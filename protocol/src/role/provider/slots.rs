@@ -2,7 +2,8 @@
 
 use rand_core::CryptoRng;
 
-use super::state::{Slot, SlotId, SlotUse, Step};
+use super::kept_deal::Step;
+use super::state::{Slot, SlotId, SlotUse};
 use super::{Provider, Task};
 use crate::bounded::{List, Text};
 use crate::client::{Call, CallKind, Openings, check_opening};

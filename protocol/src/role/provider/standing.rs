@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::state::Step;
+use super::kept_deal::Step;
 use super::{Provider, ProviderEvent};
 use crate::booking::Rejection;
 use crate::id::TicketId;

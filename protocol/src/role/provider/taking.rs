@@ -1,6 +1,7 @@
 //! From a good booking to its confirmation: mark, lock, mark, letter.
 
-use super::state::{BookEntry, BookState, Deal, SlotUse, Step, TurnDown};
+use super::kept_deal::{Deal, Step, TurnDown};
+use super::state::{BookEntry, BookState, SlotUse};
 use super::{Provider, ProviderEvent, Task};
 use crate::booking::{Confirmation, Decision, Rejection, ToUser};
 use crate::bounded::{Bytes, List};

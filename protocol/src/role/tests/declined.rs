@@ -111,8 +111,10 @@ fn only_the_user_declines_and_only_what_it_names() {
     hand.decline(&mut w, &offer, (offer.ticket, &[]), &key);
     w.go(2);
     assert_eq!((held(&w), declined(&w)), (3, 0));
-    let bad = ProviderEvent::BadEntry(Problem::BadSignature);
-    assert_eq!(told(&w, |e| *e == bad), 2);
+    for problem in [Problem::BadSignature, Problem::BadTicket] {
+        let bad = ProviderEvent::BadEntry(problem);
+        assert_eq!(told(&w, |e| *e == bad), 1);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rand_core::CryptoRng;
 
 use super::book::BookError;
 use super::check::InvalidOffer;
-use super::state::{BookingStatus, KeptChange};
+use super::state::{Asked, BookingStatus, KeptBooking, KeptChange};
 use super::{User, UserEvent};
 use crate::booking::{Change, Choice, Confirmation, Decision, Rejection, ToProvider};
 use crate::bounded::Bytes;
@@ -64,11 +64,7 @@ impl User {
         rng: &mut R,
     ) -> Result<(), ChangeError> {
         let asked = self.state.asked.as_ref().ok_or(ChangeError::None)?;
-        let booking = asked
-            .booking
-            .as_ref()
-            .filter(|b| b.status == BookingStatus::Confirmed && now < b.start)
-            .ok_or(ChangeError::None)?;
+        let booking = asked.changeable(now)?;
         if booking.change.is_some() {
             return Err(ChangeError::Pending);
         }
@@ -116,11 +112,7 @@ impl User {
         rng: &mut R,
     ) -> Result<(), ChangeError> {
         let asked = self.state.asked.as_ref().ok_or(ChangeError::None)?;
-        let booking = asked
-            .booking
-            .as_ref()
-            .filter(|b| b.status == BookingStatus::Confirmed && now < b.start)
-            .ok_or(ChangeError::None)?;
+        let booking = asked.changeable(now)?;
         let (offer, ticket) = (booking.offer, booking.ticket);
         if booking.change.is_some()
             || asked
@@ -242,5 +234,15 @@ impl User {
                 }
             }
         }
+    }
+}
+
+impl Asked {
+    /// The booking, if it is confirmed and to come.
+    fn changeable(&self, now: Time) -> Result<&KeptBooking, ChangeError> {
+        let booking = self.booking.as_ref();
+        booking
+            .filter(|b| b.status == BookingStatus::Confirmed && now < b.start)
+            .ok_or(ChangeError::None)
     }
 }
