@@ -23,6 +23,9 @@ use crate::time::Time;
 /// How many versions of a region's key are kept: requests sealed to older ones have expired.
 const KEPT_VERSIONS: usize = 8;
 
+/// The last part of a certificate's life in which another is applied for: a third.
+const RENEWAL: u64 = 3;
+
 /// What became of a letter from the mediator.
 enum Taken {
     Done,
@@ -45,6 +48,7 @@ impl Provider {
 
     /// Makes the application once the mediator's keys are known, and does its work by and by.
     pub(super) fn prepare_application<R: CryptoRng + ?Sized>(&mut self, now: Time, rng: &mut R) {
+        self.renew(now);
         self.reapply(now);
         let Some(applied) = self.state.applied.as_mut().filter(|a| !a.written) else {
             return;
@@ -103,6 +107,33 @@ impl Provider {
         if let Some(letter) = &mut applied.letter {
             letter.work(self.pace.work);
         }
+    }
+
+    /// Applies anew for the same regions, once, when a certificate nears its end. What the mediator revoked
+    /// is not asked for again.
+    fn renew(&mut self, now: Time) {
+        let due = self.renewal_due().is_some_and(|at| at <= now);
+        if !due || self.ended(now) == Some(Problem::Revoked) {
+            return;
+        }
+        let Some(certificate) = self.state.certificate.as_mut() else {
+            return;
+        };
+        certificate.renewing = true;
+        let (mediator, regions) = (certificate.mediator, certificate.regions.clone());
+        self.apply(mediator, regions);
+    }
+
+    /// When another certificate is to be applied for: with a third of this one's life left, unless that
+    /// was done, or another application is under way.
+    fn renewal_due(&self) -> Option<Time> {
+        let certificate = self.state.certificate.as_ref()?;
+        let wanted = !certificate.renewing && self.state.applied.is_none();
+        let life = certificate
+            .expires
+            .get()
+            .saturating_sub(certificate.issued.get());
+        wanted.then(|| Time::new(certificate.expires.get().saturating_sub(life / RENEWAL)))
     }
 
     /// A mailbox can be opened only within a day of its date: an application that the mediator did not
@@ -264,7 +295,9 @@ impl Provider {
                 mediator,
                 serial: certificate.serial,
                 regions: certificate.regions.clone(),
+                issued: certificate.issued,
                 expires: certificate.expires,
+                renewing: false,
             });
             self.state.applied = None;
             self.events.push(ProviderEvent::Certified {

@@ -113,7 +113,10 @@ wire_struct! {
         pub(super) mediator: MediatorId,
         pub(super) serial: u64,
         pub(super) regions: List<RegionId, MAX_PROVIDER_REGIONS>,
+        pub(super) issued: Time,
         pub(super) expires: Time,
+        /// Another was applied for, since this one nears its end.
+        pub(super) renewing: bool,
     }
 }
 

@@ -203,3 +203,57 @@ fn copies_are_sealed_and_go_after_a_year() {
     let restarted = w.paper.restarted(&w.mediator);
     assert!(restarted.application(1).is_ok());
 }
+
+#[test]
+fn a_provider_applies_anew_once_before_its_certificate_ends() {
+    for approved in [true, false] {
+        let mut w = World::new(345, true, false);
+        let (serial, end) = w.provider.certificate().expect("certified");
+        w.paper.pass(58 * 86_400);
+        w.go(4);
+        assert_eq!(
+            w.mediator.applications().count(),
+            0,
+            "two thirds are not over"
+        );
+        w.paper.pass(3 * 86_400);
+        w.go(6);
+        let ids: Vec<RecordId> = w.mediator.applications().map(|a| a.0).collect();
+        let [id] = ids[..] else {
+            panic!("one application: {ids:?}")
+        };
+        let (now, rng) = (w.paper.now, &mut w.paper.rng);
+        if approved {
+            w.mediator
+                .approve(&id, None, 90, now, rng)
+                .expect("approved");
+        } else {
+            w.mediator
+                .reject(&id, text("closed"), rng)
+                .expect("rejected");
+        }
+        w.go(4);
+        let (held, until) = w.provider.certificate().expect("certified");
+        assert_eq!((held != serial, until > end), (approved, approved));
+        let regions = |e: &&ProviderEvent| matches!(e, ProviderEvent::Certified { regions, .. } if *regions == [w.region]);
+        let certified = w.to_provider.iter().filter(regions).count();
+        assert_eq!(certified, 1 + usize::from(approved));
+        w.paper.pass(5 * 86_400);
+        w.go(4);
+        assert_eq!(w.mediator.applications().count(), 0, "it asks once");
+    }
+}
+
+#[test]
+fn who_was_revoked_does_not_apply_anew_by_itself() {
+    let mut w = World::new(346, false, false);
+    let (serial, _) = w.provider.certificate().expect("certified");
+    let (now, rng) = (w.paper.now, &mut w.paper.rng);
+    w.mediator
+        .revoke(serial, text("closed"), now, rng)
+        .expect("revoked");
+    w.go(2);
+    w.paper.pass(70 * 86_400);
+    w.go(6);
+    assert_eq!(w.mediator.applications().count(), 0);
+}

@@ -8,6 +8,7 @@ use crate::bounded::Bytes;
 use crate::codec::to_bytes;
 use crate::cose::sign;
 use crate::id::MediatorId;
+use crate::id::RecordId;
 use crate::key::SigningKey;
 use crate::role::Role;
 use crate::role::letterbox::Letter;
@@ -129,6 +130,14 @@ fn a_provider_that_was_revoked_or_has_expired_can_be_reported() {
     let (mut w, offer) = world(363);
     let id = w.mediator.id();
     w.paper.pass(92 * 86_400);
+    w.go(2);
+    // The provider applied anew meanwhile.
+    let applied: Vec<RecordId> = w.mediator.applications().map(|a| a.0).collect();
+    for application in applied {
+        w.mediator
+            .reject(&application, text("no"), &mut w.paper.rng)
+            .expect("read");
+    }
     w.go(2);
     write(&mut w, &report(id, &offer, "long ago"));
     assert_eq!(told(&mut w), [], "longer than it can be reported");
