@@ -1,4 +1,4 @@
-//! Registration and certificate: what operators and the root sign for a mediator.
+//! The certificate of a mediator's working keys, which its root signs.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use lapwing_client::driver::now;
+use lapwing_protocol::role::Mediator;
 use lapwing_protocol::role::mediator::{PublishError, WorkingKeys};
-use lapwing_protocol::role::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -19,13 +19,6 @@ use crate::commands::role::{Common, Failure, Hand, Player, play};
 
 /// Most bytes of a record in a file.
 const MAX_FILE: u64 = 64 * 1024;
-
-/// What the operators signed, if they did.
-#[derive(Args)]
-pub(super) struct Register {
-    /// The registration that the operators signed.
-    file: Option<PathBuf>,
-}
 
 /// How to certify.
 #[derive(Args)]
@@ -72,26 +65,14 @@ impl MakeOrder {
     }
 }
 
-fn read_hex(file: &Path) -> Result<String, Failure> {
+pub(super) fn read_hex(file: &Path) -> Result<String, Failure> {
     Ok(HEXLOWER.encode(&files::read(file, MAX_FILE)?))
 }
 
-fn bytes(hex: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn bytes(hex: &str) -> Result<Vec<u8>, Failure> {
     HEXLOWER
         .decode(hex.as_bytes())
         .map_err(|_| Failure::Failed(anyhow!("the record was damaged on its way: try again")))
-}
-
-impl Register {
-    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
-        let order = match &self.file {
-            None => Order::Identify,
-            Some(file) => Order::Registered {
-                registration: read_hex(file)?,
-            },
-        };
-        play::<Mediator>(common, order).await
-    }
 }
 
 impl Certified {
@@ -122,41 +103,6 @@ impl Certify {
     }
 }
 
-/// Says what the operators run.
-pub(super) async fn identify(hand: &Hand<Mediator>) -> Result<(), Failure> {
-    let (id, registration) = hand
-        .with(|mediator, _, _| {
-            let id = mediator.id();
-            let held = mediator.view().mediator(&id);
-            let held = held.filter(|m| m.registered());
-            (
-                id,
-                held.map(|m| {
-                    (
-                        m.registration().name.as_str().to_owned(),
-                        m.registration().expires,
-                    )
-                }),
-            )
-        })
-        .await?;
-    let so_far = registration
-        .as_ref()
-        .map(|(name, expires)| format!("Registered as {name:?} until {}.\n", shown(*expires)))
-        .unwrap_or_default();
-    hand.say(
-        "mediator",
-        format!(
-            "{so_far}An operator runs:\n  lapwing federation mediator register --mediator {id} --name NAME --area PREFIX --days 365 --key operator.key --into registration.cbor\nNext: `lapwing mediator register registration.cbor`."
-        ),
-        json!({
-            "mediator": id.to_hex(),
-            "registered_until": registration.map(|(_, at)| exact(at)),
-        }),
-    );
-    Ok(())
-}
-
 /// What a refusal of a mediator's role means for its person.
 pub(super) fn refused(error: PublishError) -> Failure {
     let next = match &error {
@@ -179,22 +125,6 @@ pub(super) fn refused(error: PublishError) -> Failure {
         _ => "",
     };
     Failure::Failed(anyhow!("{error}{next}"))
-}
-
-/// Takes the registration, and publishes it.
-pub(super) async fn registered(hand: &Hand<Mediator>, registration: &str) -> Result<(), Failure> {
-    let bytes = bytes(registration)?;
-    hand.fed().await?;
-    hand.with(move |mediator, now, _| mediator.registered(&bytes, now))
-        .await?
-        .map_err(refused)?;
-    hand.settled().await?;
-    hand.say(
-        "registered",
-        "Registered. Next: `lapwing mediator certify`, or `lapwing mediator order` where the root key is elsewhere.",
-        json!({}),
-    );
-    Ok(())
 }
 
 /// Writes the order of a certificate.

@@ -7,6 +7,7 @@ mod order;
 mod providers;
 mod refresh;
 mod regions;
+mod register;
 mod root;
 
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use super::role::{
 #[command(after_help = "\
 From nothing to the first certified provider:
   lapwing mediator new --federation federation.toml --node http://127.0.0.1:8080 --name \"Chamber North\"
-  lapwing mediator register            (prints what the operators run; they send registration.cbor)
+  lapwing mediator register --area 10  (prints what the operators run; they send registration.cbor)
   lapwing mediator register registration.cbor
   lapwing mediator certify             (asks for the root key's passphrase)
   lapwing mediator regions import regions-de.toml --area 101 --criterion vaccine=mRNA
@@ -59,7 +60,7 @@ enum Act {
     #[command(subcommand)]
     Root(root::RootCommand),
     /// Print what the operators run to register this mediator; or take the registration they signed.
-    Register(keys::Register),
+    Register(register::Register),
     /// Order a certificate, sign it with the root key that is here, and take it: all in one.
     Certify(keys::Certify),
     /// Take the certificate that the root signed elsewhere.
@@ -116,7 +117,7 @@ pub(crate) enum Order {
         certificate: String,
     },
     #[command(skip)]
-    Identify,
+    Identify(register::Wanted),
     #[command(skip)]
     Regions(regions::Regions),
     #[command(skip)]
@@ -190,7 +191,7 @@ impl Player for Mediator {
             Order::Show(_)
             | Order::Providers(_)
             | Order::Dismiss(_)
-            | Order::Identify
+            | Order::Identify(_)
             | Order::Delegate { .. } => false,
         }
     }
@@ -198,9 +199,9 @@ impl Player for Mediator {
     async fn perform(hand: &Hand<Self>, order: Order) -> Result<(), Failure> {
         match order {
             Order::MakeOrder(order) => keys::order(hand, order).await,
-            Order::Registered { registration } => keys::registered(hand, &registration).await,
+            Order::Registered { registration } => register::registered(hand, &registration).await,
             Order::Certified { certificate } => keys::certified(hand, &certificate).await,
-            Order::Identify => keys::identify(hand).await,
+            Order::Identify(wanted) => register::identify(hand, wanted).await,
             Order::Publish => order::publish(hand).await,
             Order::Status(_) => order::status(hand).await,
             Order::Regions(regions) => regions.perform(hand).await,

@@ -149,6 +149,12 @@ impl Mediator {
         }
     }
 
+    /// Its readable name.
+    #[must_use]
+    pub fn name(&self) -> &Text<80> {
+        &self.state.name
+    }
+
     /// The mediator's id: its root key.
     #[must_use]
     pub fn id(&self) -> MediatorId {
