@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::faults::{self, SharedNet};
+use crate::faults::{self, BACK, SharedNet};
 use crate::node::Life;
 use crate::report::Say;
 use crate::scenario::Act;
@@ -23,6 +23,8 @@ use crate::scenario::Act;
 pub const SOCKET: &str = "control.sock";
 /// Longest command.
 const MAX_COMMAND: u64 = 256;
+/// How long a command may take: a node may have to come back meanwhile.
+const DO: Duration = Duration::from_secs(BACK.as_secs() + 60);
 /// How long a client may take to say what it wants.
 const SAY: Duration = Duration::from_secs(5);
 /// What commands there are.
@@ -92,7 +94,7 @@ pub fn serve(dir: &Path, net: SharedNet, say: Arc<Say>) -> io::Result<tokio::tas
         // One after the other: fate has one hand.
         while let Ok((stream, _)) = listener.accept().await {
             // Whoever went away wants no answer.
-            let _gone = timeout(Duration::from_secs(60), answer(stream, &net, &say)).await;
+            let _gone = timeout(DO, answer(stream, &net, &say)).await;
         }
     });
     Ok(tasks)
@@ -129,7 +131,7 @@ async fn status(net: &SharedNet) -> String {
             Life::Up => match probe.status().await {
                 Ok(status) => format!(
                     "up      {} peers, {} items",
-                    status.peers.len(),
+                    status.peers_connected,
                     status.number("items")
                 ),
                 Err(_) => "up      does not answer".to_owned(),
@@ -183,6 +185,12 @@ pub async fn ask(socket: &Path, command: &str) -> Result<String, ControlError> {
         path: socket.to_owned(),
         source,
     })?;
+    if answer.is_empty() {
+        return Err(ControlError::Silent {
+            path: socket.to_owned(),
+            source: io::ErrorKind::UnexpectedEof.into(),
+        });
+    }
     match answer.strip_prefix("error: ") {
         Some(why) => Err(ControlError::Refused(why.trim().to_owned())),
         None => Ok(answer),

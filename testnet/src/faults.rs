@@ -18,7 +18,7 @@ pub type SharedNet = Arc<Mutex<Net>>;
 /// Between two looks at a node that starts.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a node may take to come back.
-const BACK: Duration = Duration::from_secs(30);
+pub(crate) const BACK: Duration = Duration::from_secs(120);
 
 /// Does it, and says in a few words what was done.
 ///

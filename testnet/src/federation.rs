@@ -2,6 +2,10 @@
 //! Everything by the protocol's own code; what is signed here is what a real federation signs offline.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::cose::sign_multi;
@@ -12,6 +16,7 @@ use lapwing_protocol::id::{NodeId, OperatorId, to_hex};
 use lapwing_protocol::key::{SigningKey, VerifyingKey};
 use lapwing_protocol::time::{Seconds, Time};
 use rand_core::Rng;
+use zeroize::Zeroizing;
 
 use crate::seeds::Seeds;
 
@@ -178,6 +183,30 @@ impl Founders {
                 .map(|o| &o.key)
                 .collect::<Vec<_>>(),
         )
+    }
+
+    /// Writes each operator's key into a directory, as `operator-N.key`, in the form that `lapwing
+    /// federation operator new` gives it: who tries the federation out can sign in an operator's name.
+    ///
+    /// # Errors
+    /// What the operating system says; a file that is there is left as it is.
+    pub fn write_keys(&self, dir: &Path) -> io::Result<()> {
+        for (n, operator) in self.operators.iter().enumerate() {
+            let text = Zeroizing::new(format!(
+                "# The secret key of an operator of a testnet.\nversion = 1\nuse = \"operator\"\nid = \"{}\"\nname = {}\npublic_key = \"{}\"\nsecret = \"{}\"\n",
+                operator.id.to_hex(),
+                toml::Value::from(operator.name.as_str()),
+                to_hex(operator.key.verifying_key().as_bytes()),
+                to_hex(&operator.key.seed()),
+            ));
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(dir.join(format!("operator-{}.key", n + 1)))?;
+            file.write_all(text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// The names of the operators whose signature a registration carries.

@@ -15,11 +15,11 @@ use tokio::time::sleep;
 use crate::cleanup::{Cleaned, RunDir};
 use crate::federation::{FoundError, Founders};
 use crate::node::{NewNode, Node, NodeError, free_ports};
-use crate::relays::Relays;
+use crate::relays::{self, Relays};
 use crate::seeds::Seeds;
 
 /// How long the nodes may take to find each other.
-const MEET: Duration = Duration::from_secs(60);
+const MEET: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -50,12 +50,17 @@ pub enum NetError {
         /// How many there are.
         all: usize,
     },
-    /// There is no node of that number.
-    #[error("there is no node {0}")]
+    /// There is no node of that number, which counts from zero; people count from one.
+    #[error("there is no node {}", .0 + 1)]
     NoNode(usize),
     /// Nodes that talk to each other directly cannot be cut from each other.
     #[error("this federation was started without relays: its nodes cannot be cut from each other")]
     NoRelays,
+    /// This machine does not say who connects to whom.
+    #[error(
+        "nodes cannot be cut from each other here: that takes Linux, where /proc/net/tcp says who connects to whom"
+    )]
+    NoTable,
 }
 
 fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> NetError {
@@ -112,7 +117,7 @@ impl Net {
     /// Makes the nodes and signs their roster; starts nothing.
     ///
     /// # Errors
-    /// [`NetError`].
+    /// [`NetError`]; [`NetError::NoTable`] where relays are wanted and cannot be.
     pub async fn prepare(options: &NetOptions, now: Time) -> Result<Self, NetError> {
         let (mut run, cleaned) =
             RunDir::create(&options.base).map_err(io_error("cannot make a run directory"))?;
@@ -120,12 +125,18 @@ impl Net {
             run.keep()
                 .map_err(io_error("cannot keep the run directory"))?;
         }
+        if options.relays && !relays::possible() {
+            return Err(NetError::NoTable);
+        }
         let founders = Founders::new(
             "Lapwing testnet",
             options.nodes,
             options.params.clone(),
             options.seeds,
         )?;
+        founders
+            .write_keys(run.path())
+            .map_err(io_error("cannot write the operators' keys"))?;
         let file = run.path().join("federation.toml");
         fs::write(&file, founders.file("roster.cbor"))
             .map_err(io_error("cannot write the federation file"))?;
@@ -188,7 +199,7 @@ impl Net {
         for node in &mut self.nodes {
             loop {
                 node.check_alive()?;
-                let seen = node.status().await.map(|s| s.peers.len()).unwrap_or(0);
+                let seen = node.status().await.map(|s| s.peers_connected).unwrap_or(0);
                 if seen >= all {
                     break;
                 }

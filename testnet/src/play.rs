@@ -146,7 +146,12 @@ pub async fn play(options: &PlayOptions) -> anyhow::Result<bool> {
     let view = View::start(shown, options.view);
     let played = tokio::select! {
         played = acts(&stage) => played,
-        () = interrupted() => Err(anyhow!("interrupted")),
+        () = interrupted() => {
+            // That was wanted: nobody is to blame.
+            view.end().await;
+            stage.net.lock().await.stop_all().await?;
+            return Err(anyhow!("interrupted before all was counted"));
+        }
     };
     view.end().await;
     let right = match played {
@@ -277,12 +282,13 @@ async fn table(stage: &Stage, ended: &Ended) {
         };
         rows.push(vec![
             node.name().to_owned(),
-            status.peers.len().to_string(),
+            status.peers_connected.to_string(),
             status.number("items").to_string(),
             status.number("requests").to_string(),
             status.number("healed").to_string(),
             status
-                .store_bytes
+                .store
+                .bytes
                 .map_or_else(String::new, |b| format!("{} KiB", b / 1024)),
         ]);
     }
@@ -334,6 +340,10 @@ pub async fn stay(net: &SharedNet, say: &Say) {
         say.plain(format!(
             "Federation file: {}",
             net.path().join("federation.toml").display()
+        ));
+        say.plain(format!(
+            "Operators' keys, to register a mediator with: {} and so on.",
+            net.path().join("operator-1.key").display()
         ));
         say.plain(format!(
             "Logs, keys and data: {}. `lapwing-testnet ctl` plays fate, Ctrl-C ends it.",

@@ -25,6 +25,15 @@ fn apart(cuts: &Cuts, a: usize, b: usize) -> bool {
     cuts.iter().any(|cut| cut.contains(&a) != cut.contains(&b))
 }
 
+/// Where the kernel lists connections. proc_pid_net(5).
+const TABLE: &str = "/proc/net/tcp";
+
+/// Whether relays work on this machine: whether it says who dials.
+#[must_use]
+pub fn possible() -> bool {
+    fs::read_to_string(TABLE).is_ok_and(|table| table.contains("inode"))
+}
+
 /// The relays of a run. When this is dropped, they end.
 #[derive(Debug)]
 pub struct Relays {
@@ -153,7 +162,7 @@ impl Relay {
 
 /// Which of these processes holds the dialling end of a connection.
 fn dialler(from: SocketAddrV4, to: SocketAddrV4, processes: &[Option<u32>]) -> Option<usize> {
-    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let table = fs::read_to_string(TABLE).ok()?;
     let socket = format!("socket:[{}]", inode(&table, from, to)?);
     processes.iter().position(|pid| {
         pid.and_then(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok())

@@ -1,21 +1,24 @@
 //! The live view: nodes, replication, bookings and what happens, redrawn in place on a terminal; where
 //! there is none, a line now and then.
 
+mod picture;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 
-use crate::audit::diverged;
+use self::picture::{Scene, Seen, Size, picture};
 use crate::faults::SharedNet;
-use crate::node::{Life, Probe, Status};
-use crate::report::{BOLD, DIM, GREEN, RED, Say};
+use crate::node::Life;
+use crate::report::Say;
 use crate::scenario::Scenario;
-use crate::tally::{Progress, Tally};
+use crate::tally::Tally;
 
 /// Between two drawings.
 const FRAME: Duration = Duration::from_millis(250);
@@ -23,11 +26,13 @@ const FRAME: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two lines where nothing is drawn.
 const LINE: Duration = Duration::from_secs(5);
-/// Lines of what happened.
-const TICKER: usize = 12;
-/// Width of a bar.
-const BAR: u64 = 30;
-const YELLOW: &str = "33";
+/// The size of a terminal that does not say.
+const UNKNOWN: Size = Size {
+    columns: 80,
+    rows: 24,
+};
+/// How long the last picture may take.
+const LAST: Duration = Duration::from_secs(2);
 
 /// What a view shows.
 #[derive(Clone, Debug)]
@@ -55,6 +60,7 @@ pub fn possible() -> bool {
 pub struct View {
     say: Arc<Say>,
     drawn: bool,
+    over: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -64,33 +70,33 @@ impl View {
     pub fn start(shown: Shown, draw: bool) -> Self {
         let mut tasks = JoinSet::new();
         let say = shown.say.clone();
+        let (over, ends) = watch::channel(false);
         if draw {
             say.watched(true);
-            tasks.spawn(redraw(shown));
+            tasks.spawn(redraw(shown, ends));
         } else {
             tasks.spawn(lines(shown));
         }
         View {
             say,
             drawn: draw,
+            over,
             tasks,
         }
     }
 
-    /// Ends it; from now on lines are printed. The last picture stays.
+    /// Ends it; from now on lines are printed. A last picture, of how it is now, stays.
     pub async fn end(mut self) {
+        self.over.send_replace(true);
+        if self.drawn {
+            // A node that does not answer must not keep the end waiting.
+            let _drawn = timeout(LAST, self.tasks.join_next()).await;
+        }
         self.tasks.shutdown().await;
         if self.drawn {
             self.say.watched(false);
         }
     }
-}
-
-/// What is known of one node.
-struct Seen {
-    probe: Probe,
-    life: Life,
-    status: Option<Status>,
 }
 
 async fn look(net: &SharedNet) -> Vec<Seen> {
@@ -106,14 +112,14 @@ async fn look(net: &SharedNet) -> Vec<Seen> {
                 Life::Up => probe.status().await.ok(),
                 Life::Paused | Life::Down => None,
             };
-            (
-                n,
-                Seen {
-                    probe,
-                    life,
-                    status,
-                },
-            )
+            let seen = Seen {
+                id: probe.id,
+                name: probe.name,
+                api: probe.api,
+                life,
+                status,
+            };
+            (n, seen)
         });
     }
     let mut seen: Vec<_> = asked.join_all().await;
@@ -121,19 +127,33 @@ async fn look(net: &SharedNet) -> Vec<Seen> {
     seen.into_iter().map(|(_, seen)| seen).collect()
 }
 
-async fn redraw(shown: Shown) {
+async fn redraw(shown: Shown, mut ends: watch::Receiver<bool>) {
     let mut nodes = look(&shown.net).await;
     let mut looked = Instant::now();
     let mut frames = interval(FRAME);
     let mut height = 0;
     loop {
-        frames.tick().await;
-        if looked.elapsed() >= LOOK {
+        let last = tokio::select! {
+            _ = frames.tick() => false,
+            _ = ends.wait_for(|over| *over) => true,
+        };
+        if last || looked.elapsed() >= LOOK {
             nodes = look(&shown.net).await;
             looked = Instant::now();
         }
-        let width = tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col));
-        let text = picture(&shown, &nodes);
+        let size = tcgetwinsize(io::stdout()).map_or(UNKNOWN, |size| Size {
+            columns: size.ws_col.into(),
+            rows: size.ws_row.into(),
+        });
+        // A terminal that does not say how large it is says zero.
+        let size = if size.columns == 0 { UNKNOWN } else { size };
+        let scene = Scene {
+            say: &shown.say,
+            progress: shown.tally.now(),
+            scenario: shown.scenario.as_deref(),
+            seed: shown.seed,
+        };
+        let text = picture(&scene, &nodes, size);
         let mut out = String::new();
         if height > 0 {
             // Cursor to the first line of the last picture. ECMA-48, CPL.
@@ -141,16 +161,21 @@ async fn redraw(shown: Shown) {
         }
         height = 0;
         for line in text.lines() {
-            // Each line cleared to its end, cut to the terminal: a longer one would break the picture.
-            let _ = writeln!(out, "{}\x1b[0m\x1b[K", cut(line, width));
+            // Each line cleared to its end.
+            let _ = writeln!(out, "{line}\x1b[0m\x1b[K");
             height += 1;
         }
         out.push_str("\x1b[J");
-        let mut stdout = io::stdout().lock();
-        // Nobody looks any more: the run goes on all the same.
-        let _closed = stdout
-            .write_all(out.as_bytes())
-            .and_then(|()| stdout.flush());
+        {
+            let mut stdout = io::stdout().lock();
+            // Nobody looks any more: the run goes on all the same.
+            let _closed = stdout
+                .write_all(out.as_bytes())
+                .and_then(|()| stdout.flush());
+        }
+        if last {
+            return;
+        }
     }
 }
 
@@ -168,185 +193,5 @@ async fn lines(shown: Shown) {
                 ),
             );
         }
-    }
-}
-
-/// At most so many characters that are seen; what paints is not counted.
-fn cut(line: &str, width: usize) -> String {
-    let mut out = String::with_capacity(line.len());
-    let (mut seen, mut escape) = (0, false);
-    for c in line.chars() {
-        if c == '\x1b' {
-            escape = true;
-        }
-        if !escape {
-            if seen == width {
-                break;
-            }
-            seen += 1;
-        } else if c.is_ascii_alphabetic() {
-            escape = false;
-        }
-        out.push(c);
-    }
-    out
-}
-
-fn picture(shown: &Shown, nodes: &[Seen]) -> String {
-    let say = &*shown.say;
-    let p = shown.tally.now();
-    let mut text = String::new();
-    let name = shown
-        .scenario
-        .as_ref()
-        .map_or("A federation", |s| s.name.as_str());
-    // Writing to a string cannot fail, here and below.
-    let _ = writeln!(
-        text,
-        "{}  {}",
-        say.paint(BOLD, format!("Lapwing · {name}")),
-        say.paint(DIM, format!("seed {} · {:.1} s", shown.seed, say.seconds()))
-    );
-    let _ = writeln!(
-        text,
-        "{}",
-        say.paint(
-            DIM,
-            "  node      state     peers   items  behind  requests    disk   API"
-        )
-    );
-    for (n, seen) in nodes.iter().enumerate() {
-        let _ = writeln!(text, "{}", node_line(say, n, seen, nodes));
-    }
-    let statuses = nodes
-        .iter()
-        .map(|s| (s.probe.id, s.status.clone()))
-        .collect();
-    let apart = diverged(&statuses);
-    let replicas = match apart {
-        0 => say.paint(GREEN, "all holders hold the same"),
-        n => say.paint(YELLOW, format!("{n} pairs of nodes differ")),
-    };
-    let _ = writeln!(text, "  replicas  {replicas}");
-    if let Some(scenario) = &shown.scenario {
-        text.push_str(&people(say, scenario, &p));
-    }
-    text.push('\n');
-    for line in say.newest(TICKER) {
-        // What has several lines (a log) would break the picture.
-        let _ = writeln!(text, "{}", line.lines().next().unwrap_or_default());
-    }
-    text
-}
-
-fn node_line(say: &Say, n: usize, seen: &Seen, all: &[Seen]) -> String {
-    let state = match (seen.life, &seen.status) {
-        (Life::Up, Some(_)) => say.paint(GREEN, "● up    "),
-        (Life::Up, None) => say.paint(YELLOW, "○ starts"),
-        (Life::Paused, _) => say.paint(YELLOW, "‖ paused"),
-        (Life::Down, _) => say.paint(RED, "✗ down  "),
-    };
-    let Some(status) = &seen.status else {
-        return format!("  {:<8}  {state}", seen.probe.name);
-    };
-    format!(
-        "  {:<8}  {state}  {:>5}  {:>6}  {:>6}  {:>8}  {:>5} k   http://{}",
-        seen.probe.name,
-        status.peers.len(),
-        status.number("items"),
-        behind(n, all),
-        status.number("requests"),
-        status.store_bytes.unwrap_or(0) / 1024,
-        seen.probe.api
-    )
-}
-
-/// How many items others hold that this node should hold too and does not, as far as counts tell.
-fn behind(n: usize, all: &[Seen]) -> u64 {
-    let Some((id, Some(mine))) = all.get(n).map(|s| (s.probe.id, &s.status)) else {
-        return 0;
-    };
-    let count = |status: &Status, about: &str| -> u64 {
-        let rows = status.digests.get(about).into_iter().flatten();
-        rows.map(|(_, count, _)| count).sum()
-    };
-    let others = all.iter().filter(|s| s.probe.id != id);
-    others
-        .filter_map(|s| s.status.as_ref().map(|status| (s.probe.id, status)))
-        .map(|(other, theirs)| {
-            count(theirs, &id.to_hex()).saturating_sub(count(mine, &other.to_hex()))
-        })
-        .sum()
-}
-
-fn people(say: &Say, scenario: &Scenario, p: &Progress) -> String {
-    let mut text = String::new();
-    let users = scenario.users.count as u64;
-    let standing = p.confirmed.saturating_sub(p.cancelled);
-    let _ = writeln!(
-        text,
-        "  providers {}  {} slots open, {} claims, {} offers",
-        bar(say, p.certified, scenario.provider_count() as u64),
-        p.slots,
-        p.claimed,
-        p.offers
-    );
-    let _ = writeln!(
-        text,
-        "  requests  {}  {} tokens, {} drawn anew, {} refused second uploads",
-        bar(say, p.admitted, users),
-        p.drawn,
-        p.redrawn,
-        p.reuse_attempts.saturating_sub(p.reuse_accepted)
-    );
-    let _ = writeln!(
-        text,
-        "  bookings  {}  {} cancelled, {} taken anew, {} changed, {} turned down",
-        bar(say, standing, scenario.standing() as u64),
-        p.cancelled,
-        p.reoffered,
-        p.changed,
-        p.turned_down
-    );
-    let wrong = p.double_bookings + p.multi_bookings + p.reuse_accepted + p.revoked_shown;
-    if wrong > 0 {
-        let _ = writeln!(
-            text,
-            "  {}",
-            say.paint(RED, format!("{wrong} things happened that must not"))
-        );
-    }
-    text
-}
-
-fn bar(say: &Say, have: u64, of: u64) -> String {
-    let full = (have.min(of) * BAR).checked_div(of).unwrap_or(0);
-    let (full, rest) = (
-        "█".repeat(usize::try_from(full).unwrap_or(0)),
-        "░".repeat(usize::try_from(BAR - full).unwrap_or(0)),
-    );
-    format!(
-        "{}{} {have:>4}/{of:<4}",
-        say.paint(GREEN, full),
-        say.paint(DIM, rest)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_cut_by_what_is_seen() {
-        assert_eq!(cut("\x1b[31mabc\x1b[0mdef", 4), "\x1b[31mabc\x1b[0md");
-        assert_eq!(cut("äöü", 2), "äö");
-        assert_eq!(cut("ab", 5), "ab");
-    }
-
-    #[test]
-    fn a_bar_never_overflows() {
-        let say = Say::new(false);
-        assert!(bar(&say, 400, 300).contains("400/300"));
-        assert!(bar(&say, 0, 0).ends_with("0/0   "));
     }
 }

@@ -58,6 +58,12 @@ pub enum NodeError {
         /// The node.
         name: String,
     },
+    /// The node runs already: two processes cannot share its data.
+    #[error("{name} runs already: kill or stop it first")]
+    Running {
+        /// The node.
+        name: String,
+    },
     /// The node did not stop and was killed.
     #[error("{name} did not stop within {} s and was killed", STOP.as_secs())]
     NotStopped {
