@@ -2,6 +2,7 @@
 //!
 //! Nothing is assumed: a write that nobody can read back counts as lost.
 
+mod readers;
 mod records;
 mod replicas;
 
@@ -17,15 +18,15 @@ use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::cose::parse;
 use lapwing_protocol::hash::record_hash;
 use lapwing_protocol::id::{ItemId, MailboxId, NodeId, RecordId};
-use lapwing_protocol::mailbox::{Mailbox, MarkState, MarkValue};
+use lapwing_protocol::mailbox::{MarkState, MarkValue};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::Request;
-use lapwing_protocol::role::{Failure, Mediator, Provider, RestoreError, Role, User};
-use lapwing_protocol::time::Time;
+use lapwing_protocol::role::{Failure, RestoreError};
 use lapwing_protocol::trust::TrustView;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+pub use readers::{Reader, mediator, provider, user};
 pub use replicas::{diverged, settle, statuses};
 
 use crate::ledger::Entries;
@@ -33,7 +34,7 @@ use lapwing_client::driver::{Place, Unheard, feed, make, now};
 use lapwing_client::http::{Client, HttpError};
 
 /// How long one read may take, tries included.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Most pages of one mailbox.
@@ -60,67 +61,6 @@ pub enum AuditError {
     /// An order cannot be written.
     #[error("an order cannot be written: {0}")]
     Order(Problem),
-}
-
-/// Who can read mailboxes: a role as it was stored, brought back for this alone.
-pub trait Reader: Send {
-    /// The mailboxes it can read, with read proofs for a node.
-    fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)>;
-}
-
-struct Restored<R>(R);
-
-impl Reader for Restored<User> {
-    fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
-        self.0.set_node(node);
-        self.0.readable(now)
-    }
-}
-
-impl Reader for Restored<Provider> {
-    fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
-        self.0.set_node(node);
-        self.0.readable(now)
-    }
-}
-
-impl Reader for Restored<Mediator> {
-    fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
-        self.0.set_node(node);
-        let proofs = self.0.watch_proofs(now);
-        self.0.watching().into_iter().zip(proofs).collect()
-    }
-}
-
-/// A reader from a user: stored, then brought back, so that what it needs must be in its state.
-///
-/// # Errors
-/// [`AuditError::Restore`].
-pub fn user(role: &User) -> Result<Box<dyn Reader>, AuditError> {
-    Ok(Box::new(Restored(restored(role)?)))
-}
-
-/// The same for a provider.
-///
-/// # Errors
-/// [`AuditError::Restore`].
-pub fn provider(role: &Provider) -> Result<Box<dyn Reader>, AuditError> {
-    Ok(Box::new(Restored(restored(role)?)))
-}
-
-/// The same for a mediator.
-///
-/// # Errors
-/// [`AuditError::Restore`].
-pub fn mediator(role: &Mediator) -> Result<Box<dyn Reader>, AuditError> {
-    Ok(Box::new(Restored(restored(role)?)))
-}
-
-fn restored<R: Role>(role: &R) -> Result<R, AuditError> {
-    let mut restored = R::restore(&role.save())?;
-    // The same federation: it was stored with the state.
-    let _same = restored.set_view(role.view().clone());
-    Ok(restored)
 }
 
 /// One acknowledged write, as it is looked for.
@@ -151,8 +91,10 @@ impl Write {
 /// What reading back brought.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    /// Different acknowledged writes.
+    /// Different acknowledged writes, without those that are abandoned.
     pub writes: u64,
+    /// Offers that nobody has the keys of any more ([`Entries::abandoned`]).
+    pub abandoned: u64,
     /// Those of them that at least one node could not show.
     pub lost: u64,
     /// By node: what it could not show, and how many.
@@ -172,12 +114,10 @@ pub async fn read_back(
     entries: &Arc<Entries>,
     readers: &mut [Box<dyn Reader>],
 ) -> Result<Audit, AuditError> {
-    let mut audit = Audit {
-        writes: entries.writes(),
-        ..Audit::default()
-    };
     let mut lost: BTreeSet<Write> = BTreeSet::new();
     let mut reading = JoinSet::new();
+    let mut all = Vec::new();
+    let mut known: BTreeSet<MailboxId> = BTreeSet::new();
     for place in places {
         let mut proofs: BTreeMap<MailboxId, Vec<u8>> = BTreeMap::new();
         for reader in readers.iter_mut() {
@@ -185,7 +125,20 @@ pub async fn read_back(
                 proofs.entry(mailbox.id()).or_insert(proof);
             }
         }
-        let (lanes, place, entries) = (lanes.to_vec(), place.clone(), entries.clone());
+        known.extend(proofs.keys());
+        all.push((place.clone(), proofs));
+    }
+    let abandoned = entries.abandoned(&known);
+    let mut entries = Entries::clone(entries);
+    entries.blobs.retain(|blob| !abandoned.contains(blob));
+    let entries = Arc::new(entries);
+    let mut audit = Audit {
+        writes: entries.writes(),
+        abandoned: abandoned.len() as u64,
+        ..Audit::default()
+    };
+    for (place, proofs) in all {
+        let (lanes, entries) = (lanes.to_vec(), entries.clone());
         reading.spawn(async move {
             let found = through(&lanes, &place, &entries, proofs).await;
             (place.id, found)

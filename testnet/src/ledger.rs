@@ -11,9 +11,11 @@ use lapwing_client::driver::Acknowledged;
 use lapwing_protocol::client::{Answer, Call, CallKind};
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::parse;
-use lapwing_protocol::id::{ItemId, MailboxId, Priority, RecordId, TokenId};
+use lapwing_protocol::hash::record_hash;
+use lapwing_protocol::id::{ItemId, MailboxId, Priority, RecordId, RequestId, TokenId};
 use lapwing_protocol::mailbox::{
-    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, MarkValue, OpenOrder, Opening, Place,
+    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, MarkValue, OpenOrder, Opening, Place, Spend,
+    WriteAuth,
 };
 use lapwing_protocol::token::PriorityToken;
 
@@ -22,6 +24,8 @@ use lapwing_protocol::token::PriorityToken;
 pub struct Entries {
     /// Blobs: mailbox, slot, item.
     pub blobs: BTreeSet<(MailboxId, u32, ItemId)>,
+    /// By inbox: the request that offers in it answer.
+    pub offers: BTreeMap<MailboxId, RequestId>,
     /// Deletions: mailbox, slot.
     pub deletions: BTreeSet<(MailboxId, u32)>,
     /// Mailboxes that were opened.
@@ -56,6 +60,23 @@ impl Entries {
             + self.admissions.len()
             + self.records.len();
         n as u64 + self.unread
+    }
+
+    /// Offers to requests whose admission nobody was told of, in inboxes that are not `known` to who reads
+    /// back. The issuer admitted such a request and died before it said so; its user drew anew, and the
+    /// keys to the inbox were wiped with the former token. Nobody can read it any more.
+    #[must_use]
+    pub fn abandoned(&self, known: &BTreeSet<MailboxId>) -> BTreeSet<(MailboxId, u32, ItemId)> {
+        let told: BTreeSet<RequestId> = self.admissions.keys().map(|r| request_id(r)).collect();
+        let wiped = |mailbox: &MailboxId| {
+            let request = self.offers.get(mailbox);
+            !known.contains(mailbox) && request.is_some_and(|r| !told.contains(r))
+        };
+        let blobs = self.blobs.iter();
+        blobs
+            .filter(|(mailbox, ..)| wiped(mailbox))
+            .copied()
+            .collect()
     }
 
     /// How many acknowledged writes no call reads back: booking locks, their releases, and wishes to
@@ -93,13 +114,20 @@ impl Acknowledged for Ledger {
     }
 }
 
+fn request_id(request: &[u8]) -> RequestId {
+    RequestId::from_bytes(*record_hash(request).as_bytes())
+}
+
 fn enter(entries: &mut Entries, call: &Call, answer: &Answer) -> Option<()> {
     match (call.kind(), answer) {
         (CallKind::Write, Answer::Receipt(receipt)) => {
             let write: BlobWrite = from_bytes(call.body(), MAX_BLOB_WRITE).ok()?;
-            entries
-                .blobs
-                .insert((write.mailbox.id(), write.slot, receipt.item));
+            let id = write.mailbox.id();
+            entries.blobs.insert((id, write.slot, receipt.item));
+            if let WriteAuth::Ticket(auth) = &write.auth {
+                let spend = parse::<Spend>(&auth.spend).ok()?;
+                entries.offers.insert(id, spend.unverified().request);
+            }
         }
         (CallKind::Delete, Answer::Receipt(_)) => {
             let deletion = parse::<Deletion>(call.body()).ok()?;
@@ -179,5 +207,27 @@ impl Acknowledged for Witness {
             *place = Some((said.epoch, said.priority));
         }
         self.ledger.acknowledged(call, answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_was_told_of_and_nobody_can_read_is_abandoned() {
+        let mailbox = |n| MailboxId::from_bytes([n; 32]);
+        let item = ItemId::from_bytes([9; 32]);
+        let mut entries = Entries::default();
+        entries.admissions.insert(b"told".to_vec(), Vec::new());
+        for (n, request) in [(1, &b"told"[..]), (2, b"untold"), (3, b"untold")] {
+            entries.offers.insert(mailbox(n), request_id(request));
+            entries.blobs.insert((mailbox(n), 0, item));
+        }
+        // A channel: no offers in it.
+        entries.blobs.insert((mailbox(4), 0, item));
+        let known = BTreeSet::from([mailbox(3)]);
+        let abandoned = entries.abandoned(&known);
+        assert_eq!(abandoned, BTreeSet::from([(mailbox(2), 0, item)]));
     }
 }

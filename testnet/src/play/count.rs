@@ -106,10 +106,14 @@ pub(super) async fn count(stage: &Arc<Stage>, ended: &Ended) -> anyhow::Result<C
         "testnet",
         "",
         format!(
-            "has read {} acknowledged writes back through every node ({:.1} s); {} more that no call reads back show in the bookings",
+            "has read {} acknowledged writes back through every node ({:.1} s); {} more that no call reads back show in the bookings{}",
             audit.writes,
             say.seconds() - begun,
             entries.unreadable(),
+            match audit.abandoned {
+                0 => String::new(),
+                n => format!("; {n} offers went to requests that were drawn anew"),
+            },
         ),
     );
     for (node, missing) in &audit.missing {
