@@ -6,7 +6,7 @@ REGIONS := configs/regions
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test test-long bench check audit regions
+.PHONY: help setup setup-build demo test bench check audit regions
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -24,9 +24,6 @@ demo: setup-build ## Play a vaccination day on this machine (ONCE=1 ends after i
 
 test: check ## Run the checks, then every test
 	cargo test --workspace --locked
-
-test-long: setup-build ## Run the tests that want the machine for themselves, one after the other
-	cargo test --locked -p lapwing-testnet --test real -- --ignored --test-threads=1
 
 bench: setup-build ## Measure a node against bare baselines; writes target/bench.json
 	cargo build --release --locked -p lapwing -p lapwing-bench -p lapwing-testnet

@@ -15,7 +15,7 @@ use lapwing_store::{Committer, SledOptions, SledStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Config};
 use crate::keys::NodeKeys;
@@ -110,6 +110,10 @@ async fn serve(
     let view = first_view(&config)?;
     let (core, effects) = Core::open(keys.identity(), store.clone(), view, now())
         .context("the store cannot be read: move it aside with `lapwing store set-aside`")?;
+    debug!(
+        roster = core.view().roster().map_or(0, |r| r.sequence),
+        "the store is open"
+    );
     let (shell, inbox) = Shell::new(core.view().clone(), WatchHub::new(MAX_WATCHED));
     let committer = Arc::new(start_committer(&store, &shell)?);
     let net = Arc::new(start_net(&config, &keys, &shell).await?);

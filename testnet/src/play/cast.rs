@@ -84,7 +84,8 @@ pub(super) async fn live(stage: Arc<Stage>, who: Who, node: usize) -> anyhow::Re
     if person.failed.is_none()
         && let Err(error) = day(&mut person).await
     {
-        person.failed = Some(format!("{error:#}"));
+        let stands = person.stands().await;
+        person.failed = Some(format!("{error:#}; {stands}"));
     }
     Ok(person)
 }

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use super::wait::PATIENCE;
 
+/// How long a look for what must be there may take.
+const LOOK_UP: Duration = Duration::from_secs(60);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -107,7 +109,7 @@ impl ByHand {
         self.user.set_node(place.id);
         self.user.refresh_marks();
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(20) {
+        while begun.elapsed() < LOOK_UP {
             let calls = self.user.poll(now(), &mut self.rng);
             for (id, call) in calls {
                 if matches!(call.kind(), CallKind::Read | CallKind::ReadMarks) {

@@ -8,8 +8,8 @@ use lapwing_protocol::role::Role;
 use lapwing_protocol::trust::TrustView;
 use tokio::time::{sleep, timeout};
 
-/// How long anybody waits while the stage is set.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long anybody waits while the stage is set: a bound on hanging, however busy the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -38,7 +38,7 @@ where
     };
     timeout(PATIENCE, look)
         .await
-        .with_context(|| format!("no node tells of {what} in time"))?
+        .with_context(|| format!("no node tells of {what} within {} s", PATIENCE.as_secs()))?
 }
 
 /// Waits for an event.
@@ -64,5 +64,5 @@ where
     };
     timeout(within, events)
         .await
-        .with_context(|| format!("{what}: not in time"))?
+        .with_context(|| format!("{what}: not within {} s", within.as_secs()))?
 }

@@ -98,7 +98,7 @@ pub(super) fn checked(raw: Raw) -> Result<Scenario, Wrong> {
         users,
         revocation,
         faults,
-        patience: Duration::from_secs(within("patience", raw.patience.unwrap_or(120), 1, 3600)?),
+        patience: Duration::from_secs(within("patience", raw.patience.unwrap_or(300), 1, 3600)?),
     };
     if scenario.users.at_killed > 0 && (scenario.doomed().is_none() || nodes < 3) {
         return Err(Wrong::Needs {

@@ -11,6 +11,7 @@ use lapwing_testnet::cleanup::{Cleaned, RunDir};
 use lapwing_testnet::net::{Net, NetError};
 use lapwing_testnet::node::NodeError;
 
+use crate::machine;
 use crate::start::{lapwing, options};
 
 fn processes(run: &Path) -> Vec<PathBuf> {
@@ -26,6 +27,7 @@ fn lives(process: &Path) -> bool {
 
 #[test]
 fn the_nodes_of_a_crashed_testnet_are_found_and_killed() {
+    let _turn = machine::shared();
     let dir = tempfile::tempdir().unwrap();
     let mut testnet = Command::new(env!("CARGO_BIN_EXE_lapwing-testnet"))
         .args(["up", "--nodes", "3", "--seed", "1"])
@@ -63,6 +65,7 @@ fn the_nodes_of_a_crashed_testnet_are_found_and_killed() {
 
 #[tokio::test]
 async fn a_port_in_use_is_said_with_the_nodes_own_words() {
+    let _turn = machine::shared();
     let dir = tempfile::tempdir().unwrap();
     let mut net = Net::prepare(&options(dir.path(), 1, 2), now())
         .await

@@ -2,7 +2,6 @@
 //! from those that stay, and requests that wait are served, those that the dropped node admitted too.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lapwing_client::driver::{Handle, Unheard, make, now};
 use lapwing_protocol::client::{Call, CallKind};
@@ -16,9 +15,8 @@ use lapwing_testnet::audit;
 use lapwing_testnet::clients::numbered;
 use tokio::time::sleep;
 
-use crate::stage::{
-    Person, REPORTED, Stage, add_slots, book, confirmed, is_confirmed, stopped, until,
-};
+use crate::people::{Person, book, confirmed, is_confirmed};
+use crate::stage::{PATIENCE, REPORTED, Stage, add_slots, stopped, until};
 
 /// The node that is dropped: the last.
 const GONE: usize = 4;
@@ -55,10 +53,7 @@ async fn a_dropped_node_takes_nothing_along() {
     stopped(desk.handle).await;
     let provider = stopped(practice.handle).await;
     sleep(REPORTED).await;
-    assert_eq!(
-        audit::settle(&stage.probes(), Duration::from_secs(30)).await,
-        0
-    );
+    assert_eq!(audit::settle(&stage.probes(), PATIENCE).await, 0);
 
     // The new roster is published at one node; the one that it drops stays until all is handed over.
     let nodes = stage.net.nodes();

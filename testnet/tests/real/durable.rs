@@ -29,6 +29,8 @@ use lapwing_testnet::seeds::Seeds;
 use rand_core::Rng;
 use tokio::time::sleep;
 
+use crate::machine;
+use crate::stage::PATIENCE;
 use crate::start::options;
 
 /// How often the node is killed.
@@ -64,6 +66,7 @@ fn letter(mailbox: &Mailbox, rng: &mut impl Rng) -> Call {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
+    let _turn = machine::shared();
     let dir = tempfile::tempdir().unwrap();
     let seeds = Seeds::new(5);
     let mut net = Net::start(&options(dir.path(), 3, 5), now()).await.unwrap();
@@ -162,10 +165,6 @@ async fn nothing_acknowledged_is_lost_while_a_node_is_killed_again_and_again() {
     .unwrap();
     assert_eq!(found.lost, 0, "{:?}", found.missing);
     let probes: Vec<_> = net.nodes().iter().map(Node::probe).collect();
-    assert_eq!(
-        audit::settle(&probes, Duration::from_secs(60)).await,
-        0,
-        "holders differ"
-    );
+    assert_eq!(audit::settle(&probes, PATIENCE).await, 0, "holders differ");
     net.stop().await.unwrap();
 }

@@ -11,9 +11,8 @@ use lapwing_protocol::role::{Failure, Role};
 use lapwing_protocol::time::{Seconds, Time};
 use lapwing_testnet::clients::numbered;
 
-use crate::stage::{
-    Stage, add_slots, book, confirmed, decided, is_confirmed, offers, stopped, until,
-};
+use crate::people::{book, confirmed, decided, is_confirmed, offers};
+use crate::stage::{Stage, add_slots, stopped, until};
 
 /// How long a status lasts in the middle of the day.
 const SHORT: Seconds = Seconds::new(8);

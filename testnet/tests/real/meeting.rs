@@ -6,10 +6,12 @@ use lapwing_client::driver::now;
 use lapwing_testnet::net::Net;
 use tokio::time::sleep;
 
+use crate::machine;
 use crate::start::options;
 
 #[tokio::test]
 async fn nodes_meet_although_those_they_ask_first_start_last() {
+    let _turn = machine::shared();
     let dir = tempfile::tempdir().unwrap();
     let mut net = Net::prepare(&options(dir.path(), 5, 6), now())
         .await

@@ -18,9 +18,8 @@ use lapwing_testnet::ledger::{Entries, Ledger};
 use tokio::task::JoinSet;
 
 use crate::hand::Hand;
-use crate::stage::{
-    Person, Practice, Stage, add_slots, book, confirmed, decided, insist, offers, stopped, until,
-};
+use crate::people::{Person, book, confirmed, decided, offers};
+use crate::stage::{Practice, Stage, add_slots, insist, stopped, until};
 
 /// How many there are at once.
 const MANY: usize = 16;
@@ -254,10 +253,9 @@ fn policy(slots: u8, per_slot: u8) -> OfferPolicy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the machine for itself: `make test-long` runs it"]
 async fn sixteen_users_book_sixteen_slots_and_one_slot_at_once() {
     // One open offer a token: what one device has offered, the other does not.
-    let mut stage = Stage::start(5, 22, |p| p.open_offers = 1).await;
+    let mut stage = Stage::alone(5, 22, |p| p.open_offers = 1).await;
     let mut desk = stage.desk(2).await;
     let mut many = stage.practice(&mut desk, 0, 0).await;
     let mut one = stage.practice(&mut desk, 1, 1).await;

@@ -15,10 +15,11 @@ use lapwing_testnet::net::Net;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::machine;
 use crate::start::{lapwing, options};
 
 /// How long a step may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What a command came to.
 #[derive(Debug)]
@@ -135,9 +136,22 @@ impl Shell {
         let new = format!("new {whom} --name 'Chamber North' --no-root-passphrase");
         let made = self.run("mediator", &new).good();
         let id = made.event("made")["mediator"].as_str().unwrap().to_owned();
-        let told = self.run("mediator", "register").good();
+        let told = self.run("mediator", "register --area 10").good();
         assert_eq!(told.event("mediator")["mediator"], id.as_str());
-        self.registration(net, &id, 1, now());
+        // The operators run what is printed; the name is the mediator's own.
+        let command = told.event("mediator")["command"].as_str().unwrap();
+        assert!(
+            command.contains("--name 'Chamber North' --area 10 "),
+            "{command}"
+        );
+        let key = net.path().join("operator-1.key");
+        let command = command.replace("operator.key", &key.display().to_string());
+        let mut words = words(&command).into_iter();
+        assert_eq!(words.next().as_deref(), Some("lapwing"));
+        let mut sign = Command::new(lapwing());
+        sign.args(words).arg("--federation").arg(&self.federation);
+        let signed = sign.current_dir(&self.dir).output().unwrap();
+        assert!(signed.status.success(), "{signed:?}");
         self.run("mediator", "register registration.cbor").good();
         self.run("mediator", "certify").good();
         fs::write(self.dir.join("regions.toml"), REGIONS).unwrap();
@@ -239,6 +253,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_appointment_is_booked_and_cancelled_by_hand() {
+    let _turn = machine::shared();
     let dir = tempfile::tempdir().unwrap();
     let net = Net::start(&options(dir.path(), 3, 11), now())
         .await
@@ -355,6 +370,7 @@ fn book_by_hand(shell: &Shell, net: &Net) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_steps_are_one_line_that_says_what_to_do_and_change_nothing() {
+    let _turn = machine::shared();
     let dir = tempfile::tempdir().unwrap();
     let net = Net::start(&options(dir.path(), 3, 12), now())
         .await

@@ -15,11 +15,9 @@ use lapwing_protocol::id::{MailboxId, MediatorId, RegionId};
 use lapwing_protocol::mailbox::{MarkState, MarkValue};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::role::mediator::{Mediator, MediatorEvent, MediatorRoot, WorkingKeys};
-use lapwing_protocol::role::provider::{BookEntry, BookState, Provider, ProviderEvent, SlotId};
-use lapwing_protocol::role::user::{BookError, BookingStatus, OfferView, UserStatus};
+use lapwing_protocol::role::provider::{Provider, ProviderEvent, SlotId};
 use lapwing_protocol::role::{Failure, Role, User};
 use lapwing_protocol::time::Seconds;
-use lapwing_protocol::token::UserData;
 use lapwing_protocol::trust::TrustView;
 use lapwing_testnet::clients::{FEED, numbered, quick_pace};
 use lapwing_testnet::federation::quick_params;
@@ -34,15 +32,17 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::machine::{self, Turn};
+use crate::people::Person;
 use crate::start::options;
 
-/// How long anything is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything is waited for: a bound on hanging, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 /// Between two looks.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// Longer than it takes until a node tells of itself anew.
-pub(crate) const REPORTED: Duration = Duration::from_millis(1300);
+pub(crate) const REPORTED: Duration = Duration::from_secs(2);
 
 /// Nodes, and what their people share. The processes end with it.
 pub(crate) struct Stage {
@@ -52,54 +52,13 @@ pub(crate) struct Stage {
     pub(crate) ledger: Arc<Ledger>,
     clients: u16,
     _dir: TempDir,
+    _turn: Turn,
 }
 
 /// A mediator at its desk.
 pub(crate) struct Desk {
     pub(crate) handle: Handle<Mediator>,
     pub(crate) id: MediatorId,
-}
-
-/// A user, with the data that it books under.
-pub(crate) struct Person {
-    pub(crate) data: UserData,
-    pub(crate) handle: Handle<User>,
-    pub(crate) who: String,
-}
-
-impl Person {
-    /// Asks in a region, and waits until the request is admitted.
-    async fn request(&self, region: RegionId) {
-        let known = learns(&self.handle, "the region", move |view| {
-            view.region(&region).map(drop)
-        });
-        known.await.unwrap();
-        let wish = (
-            Text::try_from("vaccine").unwrap(),
-            Text::try_from("mRNA").unwrap(),
-        );
-        let wishes = List::try_from(vec![wish]).unwrap();
-        let asked = self
-            .handle
-            .with(move |u, _, rng| u.request(region, wishes, rng));
-        asked.await.unwrap().unwrap();
-        let begun = Instant::now();
-        while status(self).await != UserStatus::Waiting {
-            assert!(begun.elapsed() < PATIENCE, "{}: not admitted", self.who);
-            sleep(LOOK).await;
-        }
-    }
-
-    /// Books again and again, until a booking is confirmed.
-    pub(crate) async fn book(&self) {
-        let begun = Instant::now();
-        while !is_confirmed(self).await {
-            assert!(begun.elapsed() < PATIENCE, "{}: no confirmation", self.who);
-            // While one is on its way, or nothing is free, there is nothing to book.
-            let _asked = book(self).await;
-            sleep(LOOK).await;
-        }
-    }
 }
 
 /// A provider's device, its region, and what nodes acknowledged to the practice.
@@ -112,6 +71,15 @@ pub(crate) struct Practice {
 impl Stage {
     /// So many nodes, running and connected. Prints the seed from which all else follows.
     pub(crate) async fn start(nodes: usize, seed: u64, tune: impl FnOnce(&mut Params)) -> Self {
+        Self::open(machine::shared(), nodes, seed, tune).await
+    }
+
+    /// The same, with the machine for itself.
+    pub(crate) async fn alone(nodes: usize, seed: u64, tune: impl FnOnce(&mut Params)) -> Self {
+        Self::open(machine::alone(), nodes, seed, tune).await
+    }
+
+    async fn open(turn: Turn, nodes: usize, seed: u64, tune: impl FnOnce(&mut Params)) -> Self {
         println!("seed {seed}");
         let dir = tempfile::tempdir().unwrap();
         let mut params = quick_params();
@@ -132,6 +100,7 @@ impl Stage {
             ledger: Arc::default(),
             clients: 0,
             _dir: dir,
+            _turn: turn,
         }
     }
 
@@ -352,59 +321,18 @@ pub(crate) async fn add_slots(handle: &mut Handle<Provider>, first: u32, count: 
     }
 }
 
-/// A provider's confirmed bookings.
-pub(crate) fn confirmed(provider: &Provider) -> Vec<BookEntry> {
-    let book = provider.bookings().into_iter().map(|(_, entry)| entry);
-    book.filter(|e| e.state == BookState::Confirmed).collect()
-}
-
-/// What the user has on offer.
-pub(crate) async fn offers(person: &Person) -> Vec<OfferView> {
-    person.handle.with(|u, _, _| u.offers()).await.unwrap()
-}
-
-/// How far the user is.
-async fn status(person: &Person) -> UserStatus {
-    person.handle.with(|u, _, _| u.status()).await.unwrap()
-}
-
-/// Whether the user has a confirmed booking.
-pub(crate) async fn is_confirmed(person: &Person) -> bool {
-    status(person).await == UserStatus::Booking(BookingStatus::Confirmed)
-}
-
-/// Books the first slot of the first offer that takes a booking.
-pub(crate) async fn book(person: &Person) -> Result<(), BookError> {
-    person
-        .handle
-        .with(|u, now, rng| {
-            let mut last = Err(BookError::Unknown);
-            for offer in u.offers() {
-                for slot in &offer.slots {
-                    last = u.book(&offer.id, slot.index, now, rng);
-                    if last.is_ok() {
-                        return last;
-                    }
-                }
-            }
-            last
-        })
-        .await
-        .unwrap()
-}
-
-/// Waits until a booking is decided, and says how.
-pub(crate) async fn decided(person: &Person) -> BookingStatus {
-    let begun = Instant::now();
-    loop {
-        match status(person).await {
-            UserStatus::Booking(BookingStatus::Sending | BookingStatus::Sent) => {}
-            UserStatus::Booking(status) => return status,
-            other => panic!("{}: no booking: {other:?}", person.who),
-        }
-        assert!(begun.elapsed() < PATIENCE, "{}: undecided", person.who);
-        sleep(LOOK).await;
-    }
+/// Waits until a role has nothing to do but to wait for others.
+pub(crate) async fn settled<R>(handle: &Handle<R>)
+where
+    R: Role + Send + 'static,
+    R::Event: Send + 'static,
+{
+    let mut progress = handle.progress();
+    let rest = progress.wait_for(|p| p.settled);
+    let rested = tokio::time::timeout(PATIENCE, rest).await;
+    rested
+        .unwrap_or_else(|_| panic!("a role never rests"))
+        .unwrap();
 }
 
 /// Stops a role.

@@ -2,7 +2,6 @@
 //! its stable code, leaves every node's store and chain of trust as they were, and the nodes keep serving.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use lapwing_client::driver::{Unheard, feed, make, now};
 use lapwing_protocol::client::{Call, CallKind};
@@ -10,26 +9,22 @@ use lapwing_protocol::cose::{sign, sign_multi};
 use lapwing_protocol::id::{NodeId, RecordId};
 use lapwing_protocol::mediation::{Revocations, Status};
 use lapwing_protocol::problem::Problem;
-use lapwing_protocol::role::mediator::PublishError;
-use lapwing_protocol::role::provider::CancelError;
-use lapwing_protocol::role::user::{BookError, BookingStatus, ChangeError};
-use lapwing_protocol::role::{Failure, Role};
+use lapwing_protocol::role::Failure;
 use lapwing_protocol::testing::{bytes32, list, text};
 use lapwing_protocol::time::Seconds;
 use lapwing_testnet::audit;
 use lapwing_testnet::clients::numbered;
-
 use tokio::time::sleep;
 
 use crate::hand::{Hand, Ticket};
-use crate::stage::{REPORTED, Stage, add_slots, book, decided, offers, until};
+use crate::stage::{PATIENCE, REPORTED, Stage, until};
 
 /// By the other node's id: shard, count and XOR.
 type Digests = BTreeMap<String, Vec<(u32, u64, String)>>;
 
 /// What every node has: its digests of what it shares with each other, and its trust records.
 #[derive(PartialEq, Eq)]
-struct Have {
+pub(crate) struct Have {
     digests: BTreeMap<NodeId, Digests>,
     records: BTreeMap<NodeId, BTreeSet<Vec<u8>>>,
 }
@@ -53,7 +48,7 @@ async fn have(stage: &Stage) -> Have {
 }
 
 /// Waits until holders hold the same, and all nodes know the same records.
-async fn calm(stage: &Stage) -> Have {
+pub(crate) async fn calm(stage: &Stage) -> Have {
     until("the same records", async || {
         let records = have(stage).await.records;
         let distinct: BTreeSet<_> = records.values().collect();
@@ -62,10 +57,7 @@ async fn calm(stage: &Stage) -> Have {
     .await;
     let mut last = None;
     loop {
-        assert_eq!(
-            audit::settle(&stage.probes(), Duration::from_secs(30)).await,
-            0
-        );
+        assert_eq!(audit::settle(&stage.probes(), PATIENCE).await, 0);
         let now = have(stage).await;
         // What is on its way at one look has arrived at the next.
         if last.as_ref() == Some(&now) {
@@ -368,61 +360,4 @@ async fn expired(stage: &Stage) -> Vec<String> {
     hand.publish_all(stage).await;
     hand.challenges(stage, 3).await;
     wrong
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "compares what nodes hold, which other work beside it may delay: `make test-long` runs it"]
-async fn roles_take_no_step_before_its_time() {
-    let mut stage = Stage::start(3, 28, |_| ()).await;
-    let mut desk = stage.desk(1).await;
-    let mut practice = stage.practice(&mut desk, 0, 0).await;
-    let person = stage.people(0..1, practice.region).await.remove(0);
-    add_slots(&mut practice.handle, 0, 2).await;
-    until("an offer", async || !offers(&person).await.is_empty()).await;
-    let offer = offers(&person).await[0].id;
-    let desk = desk.handle;
-    until("all published", async || {
-        desk.with(|m, _, _| m.ready()).await.unwrap()
-    })
-    .await;
-    let before = calm(&stage).await;
-
-    // None of these leaves a trace in what a role keeps, nor asks a node for anything.
-    let user = person.handle.with(move |u, now, rng| {
-        let saved = u.save();
-        assert_eq!(u.change(&offer, 1, now, rng), Err(ChangeError::None));
-        assert_eq!(u.ask_other_slots(now, rng), Err(ChangeError::None));
-        assert!(u.cancel(true, rng).is_err());
-        assert_eq!(u.book(&offer, 9, now, rng), Err(BookError::Unknown));
-        assert!(u.save() == saved);
-    });
-    user.await.unwrap();
-    let mediator = desk.with(move |m, now, rng| {
-        let saved = m.save();
-        let revoked = m.revoke(999, text(""), now, rng);
-        assert_eq!(revoked, Err(PublishError::UnknownSerial(999)));
-        let approved = m.approve(&offer, None, 90, now, rng);
-        assert_eq!(approved, Err(PublishError::UnknownApplication));
-        assert!(m.save() == saved);
-    });
-    mediator.await.unwrap();
-    let provider = practice.handle.with(move |p, now, rng| {
-        let saved = p.save();
-        let cancelled = p.cancel(&offer, true, true, text(""), now, rng);
-        assert_eq!(cancelled, Err(CancelError::Unknown));
-        assert!(p.save() == saved);
-    });
-    provider.await.unwrap();
-    assert!(calm(&stage).await == before, "nothing has changed");
-
-    // In the right order they go on.
-    book(&person).await.unwrap();
-    assert_eq!(decided(&person).await, BookingStatus::Confirmed);
-    assert_eq!(book(&person).await, Err(BookError::Busy));
-    let moved = person
-        .handle
-        .with(move |u, now, rng| u.change(&offer, 1, now, rng));
-    moved.await.unwrap().unwrap();
-    stage.net.check_alive().unwrap();
-    stage.net.stop().await.unwrap();
 }
