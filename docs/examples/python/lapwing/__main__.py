@@ -1,4 +1,4 @@
-"""python -m lapwing --node URL --federation FILE --postal-code CODE [--stop token|request]"""
+"""python -m lapwing --node URL --federation FILE --postal-code CODE [--region NAME] [--stop token|request]"""
 
 import argparse
 import time
@@ -14,6 +14,7 @@ def main():
     ask.add_argument("--node", required=True, help="a node's API, such as http://127.0.0.1:8480")
     ask.add_argument("--federation", required=True, help="the federation file, as nodes have it")
     ask.add_argument("--postal-code", required=True)
+    ask.add_argument("--region", metavar="NAME", help="where there are several: this one, not the widest")
     ask.add_argument("--name", default="Ada Example")
     ask.add_argument("--wish", action="append", default=[], metavar="KEY=VALUE")
     ask.add_argument("--stop", choices=["token", "request"], help="stop after this")
@@ -21,10 +22,13 @@ def main():
 
     api = Api(given.node)
     until = time.monotonic() + 60
-    while (region := (trust := Trust(api, given.federation)).region(given.postal_code)) is None:
+    while not (regions := (trust := Trust(api, given.federation)).regions(given.postal_code)):
         if time.monotonic() > until:
             raise SystemExit(f"no region has the postal code {given.postal_code}")
         time.sleep(2)
+    region = next((r for r in regions if given.region in (None, r[1])), None)
+    if region is None:
+        raise SystemExit(f"the regions of {given.postal_code} are: {'; '.join(r[1] for r in regions)}")
     print(f"region: {region[1]}")
 
     user = User(api, trust, [given.name, "1 Example Street, Exampleton", "", ""])

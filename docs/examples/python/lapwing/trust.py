@@ -81,10 +81,10 @@ class Trust:
         ids = [bytes.fromhex(entry["mediator"]) for entry in listed if entry["status"]]
         self.mediators = {identity: Mediator(self, api, identity) for identity in ids}
 
-    def region(self, postal_code):
-        """The region of a postal code."""
+    def regions(self, postal_code):
+        """The regions of a postal code, those with the fewest criteria first."""
         regions = [r for m in self.mediators.values() for r in m.regions.values()]
-        return next((r for r in regions if postal_code in r[3]), None)
+        return sorted((r for r in regions if postal_code in r[3]), key=lambda r: (len(r[2]), r[1]))
 
     def certificate(self, data, now):
         """A provider's certificate, if it is in force."""
