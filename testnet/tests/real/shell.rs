@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lapwing_client::driver::now;
+use lapwing_client::file::StateFile;
 use lapwing_protocol::bounded::{List, Text};
 use lapwing_protocol::federation::MediatorRegistration;
 use lapwing_protocol::time::{Seconds, Time};
@@ -386,7 +387,11 @@ type Row<'a> = (&'a str, &'a str, i32, &'a str);
 
 fn wrong_steps(shell: &Shell, net: &Net) {
     let whom = shell.whom();
-    let state = |role: &str| fs::read(shell.dir.join(role).join("state")).ok();
+    // What it says: the file itself has two places, which are written in turn.
+    let state = |role: &str| {
+        let file = StateFile::plain(shell.dir.join(role).join("state"));
+        file.read().ok().flatten()
+    };
     let check = |rows: &[Row<'_>]| {
         for (role, line, code, says) in rows {
             let before = state(role);
