@@ -108,6 +108,9 @@ pub struct UsersPlan {
     pub count: usize,
     /// How many at most live in the group of the provider that is revoked.
     pub in_revoked_group: usize,
+    /// How many live in the last group: with those who change or accept twice fewer than one of its
+    /// providers has slots, so that each of the two always has one for them.
+    pub in_last_group: usize,
     /// Cancel, and are content.
     pub cancel: usize,
     /// Cancel, and take another offer.
@@ -123,6 +126,12 @@ pub struct UsersPlan {
 }
 
 impl UsersPlan {
+    /// How many need slots left with a provider whatever the others do.
+    #[must_use]
+    pub fn need_room(&self) -> usize {
+        self.change + self.double_accept
+    }
+
     /// How many do something besides booking.
     #[must_use]
     pub fn special(&self) -> usize {

@@ -12,34 +12,40 @@ use super::stage::Stage;
 use crate::ledger::Witness;
 use crate::people;
 
-/// Who does what: those of the first group only wait for the revocation there, if there is one; of the
-/// others the special ones come first, spread over the groups.
+/// Who does what: those of the first group only wait for the revocation there, if there is one; who needs
+/// room lives in the last; of the others the special ones come first, spread over the groups.
 pub(super) fn cast(stage: &Stage) -> anyhow::Result<Vec<(Who, usize)>> {
     let users = stage.scenario.users;
     let groups = stage.land.groups.len();
-    let mut special = Vec::new();
-    for (behaviour, count) in [
+    let each = |list: &[(Behaviour, usize)]| {
+        let each = list.iter().map(|(b, n)| std::iter::repeat_n(*b, *n));
+        each.flatten().collect::<Vec<_>>().into_iter()
+    };
+    let mut with_room = each(&[
+        (Behaviour::AcceptsTwice, users.double_accept),
+        (Behaviour::Changes, users.change),
+    ]);
+    let mut special = each(&[
         (Behaviour::AtKilled, users.at_killed),
         (Behaviour::UploadsTwice, users.double_upload),
-        (Behaviour::AcceptsTwice, users.double_accept),
         (Behaviour::CancelsAgain, users.cancel_again),
         (Behaviour::Cancels, users.cancel),
-        (Behaviour::Changes, users.change),
-    ] {
-        special.extend(std::iter::repeat_n(behaviour, count));
-    }
-    let mut special = special.into_iter();
+    ]);
     let held = users.in_revoked_group;
+    let first = usize::from(held > 0);
+    let last = groups.saturating_sub(1);
+    let others = last.saturating_sub(first).max(1);
     let doomed = stage.scenario.doomed();
     let mut rng = stage.seeds.stream("cast", 0);
     let mut cast = Vec::new();
     for number in 0..users.count {
         let (group, nth, behaviour) = if number < held {
             (0, number, Behaviour::HoldsBack)
+        } else if number < held + users.in_last_group {
+            let behaviour = with_room.next().or_else(|| special.next());
+            (last, number - held, behaviour.unwrap_or(Behaviour::Books))
         } else {
-            let n = number - held;
-            let first = usize::from(held > 0);
-            let others = groups.saturating_sub(first).max(1);
+            let n = number - held - users.in_last_group;
             let behaviour = special.next().unwrap_or(Behaviour::Books);
             (first + n % others, n / others, behaviour)
         };

@@ -186,9 +186,10 @@ fn users(raw: &raw::Users, providers: &ProvidersPlan, revoked: bool) -> Result<U
     } else {
         0
     };
-    let users = UsersPlan {
+    let mut users = UsersPlan {
         count,
         in_revoked_group,
+        in_last_group: 0,
         cancel: raw.cancel,
         cancel_again: raw.cancel_again,
         change: raw.change,
@@ -211,16 +212,28 @@ fn users(raw: &raw::Users, providers: &ProvidersPlan, revoked: bool) -> Result<U
     } else {
         (count, providers.groups)
     };
-    let share = if groups == 0 {
-        rest
+    // Fewer than one provider has slots, where somebody must find one left.
+    let roomy = slots.saturating_sub(1);
+    let share = rest.div_ceil(groups.max(1));
+    users.in_last_group = if users.need_room() > 0 {
+        share.min(roomy)
     } else {
-        rest.div_ceil(groups)
+        rest / groups.max(1)
+    };
+    let share = match groups {
+        0 | 1 => rest,
+        _ => (rest - users.in_last_group).div_ceil(groups - 1),
     };
     let there = slots * providers.per_group;
     if share > there || (groups == 0 && rest > 0) {
         return Err(Wrong::Slots {
             users: share,
             slots: there,
+        });
+    }
+    if users.need_room() > users.in_last_group || (groups == 1 && rest > users.in_last_group) {
+        return Err(Wrong::Needs {
+            what: "users.change and users.double_accept need fewer users in the last group than each of its providers has slots",
         });
     }
     if users.special() > rest {

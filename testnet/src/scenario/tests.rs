@@ -58,20 +58,25 @@ fn numbers_that_do_not_fit_are_said() {
         ("node = 3", "", "fault 1: it needs `node = N`"),
         (
             "in_revoked_group = 8",
-            "in_revoked_group = 13",
-            "13 users of a group share 12 slots",
+            "in_revoked_group = 14",
+            "14 users of a group share 13 slots",
         ),
         (
             "count = 20",
             "count = 80",
-            "72 users of a group share 24 slots",
+            "72 users of a group share 26 slots",
         ),
         (
             "cancel = 1\n",
             "cancel = 11\n",
             "16 users do something besides booking, and only 12 may",
         ),
-        ("slots = 12", "slots = 65", "providers.slots is 65"),
+        ("slots = 13", "slots = 65", "providers.slots is 65"),
+        (
+            "slots = 13",
+            "slots = 12",
+            "need fewer users in the last group than each of its providers has slots",
+        ),
         (
             "do = \"kill\"\nnode = 3",
             "do = \"pause\"\nnode = 3",

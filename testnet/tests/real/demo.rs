@@ -34,7 +34,7 @@ fn a_small_day_counts_right() {
         ("nodes", 3),
         ("mediators", 2),
         ("providers", 4),
-        ("slots", 48),
+        ("slots", 52),
         ("users", 20),
         ("regions", 11),
         ("bookings_confirmed", 19),

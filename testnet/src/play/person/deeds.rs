@@ -187,27 +187,33 @@ impl Person {
     /// When it is not in time.
     pub(in crate::play) async fn change(&mut self) -> anyhow::Result<()> {
         let before = self.changed;
+        // To ask again where an offer is owed would only use up the wishes that a booking has.
+        let mut wish = true;
         while self.changed == before {
             self.catch_up();
             let from = self.booked;
             let ask = move |user: &mut User, now: Time, rng: &mut ChaCha20Rng| {
                 // A change that its event has not told of yet is the one that was wanted.
                 let still = user.booking().map(|b| (b.offer, b.slot)) == from;
-                still.then(|| change(user, now, rng)).flatten()
+                let asked = still.then(|| change(user, now, rng)).flatten();
+                if asked.is_none() && still && wish {
+                    // Refused while an earlier wish is on its way.
+                    return (asked, user.ask_other_slots(now, rng).is_ok());
+                }
+                (asked, false)
             };
-            let asked = self.handle.with(ask).await?;
+            let (asked, wished) = self.handle.with(ask).await?;
             if let Some(state) = asked {
                 self.asked = Some(state);
             }
+            wish &= !wished;
             loop {
                 match self.next().await.context("the change")? {
-                    Some(
-                        UserEvent::Changed { .. }
-                        | UserEvent::ChangeRejected { .. }
-                        | UserEvent::OfferReceived(_)
-                        | UserEvent::NothingFree { .. },
-                    )
-                    | None => break,
+                    Some(UserEvent::ChangeRejected { .. } | UserEvent::OfferReceived(_)) => {
+                        wish = true;
+                        break;
+                    }
+                    Some(UserEvent::Changed { .. }) | None => break,
                     Some(_) => {}
                 }
             }
@@ -266,8 +272,7 @@ fn choose(user: &mut User, seed: u32, now: Time, rng: &mut ChaCha20Rng) -> Chose
     Chosen::Nothing
 }
 
-/// Asks for another slot, or for other slots where none is left in the offers at hand; gives the state
-/// if a slot was asked for.
+/// Asks for another slot, if one is left in the offers at hand; gives the state if so.
 fn change(user: &mut User, now: Time, rng: &mut ChaCha20Rng) -> Option<Zeroizing<Vec<u8>>> {
     for offer in user.offers() {
         for slot in offer.slots.iter().filter(|s| s.state != SlotState::Taken) {
@@ -276,7 +281,5 @@ fn change(user: &mut User, now: Time, rng: &mut ChaCha20Rng) -> Option<Zeroizing
             }
         }
     }
-    // Refused while an earlier wish is on its way.
-    let _asked = user.ask_other_slots(now, rng);
     None
 }
