@@ -48,8 +48,8 @@ impl<R: Reader> Core<R> {
         }
     }
 
-    /// Takes a checked record into the chain. A new one is in force here at once, for a revocation must
-    /// not wait for the disk; who published it and other nodes hear of it when it is there.
+    /// Takes a checked record into the chain. A new one is in force here at once and goes on to other
+    /// nodes, for a revocation must not wait for disks; who published it hears of it when it is on disk.
     fn take_record(&mut self, record: CheckedTrust) -> Result<(RecordId, bool), Problem> {
         let bytes = record.bytes().clone();
         let id = record.id();
@@ -69,7 +69,7 @@ impl<R: Reader> Core<R> {
                     Ok(small) => Gossip::Trust(small),
                     Err(_) => Gossip::TrustHave(id),
                 };
-                self.emit_after(Effect::Publish {
+                self.emit(Effect::Publish {
                     topic: Topic::Trust,
                     message,
                 });
