@@ -158,14 +158,15 @@ where
             self.poll().await?;
             let place = self.options.places.get(self.at);
             let place = place.ok_or(DriverError::NoPlace)?;
-            self.watch
-                .follow(&self.role, &self.options.client, place, now());
+            let client = &self.options.client;
+            let again = self.watch.follow(&self.role, client, place, now());
             if self.feed.idle() && Instant::now() >= self.feed_at {
                 self.feed.fetch(&self.options.client, place);
                 self.feed_at = Instant::now() + self.options.feed;
             }
             self.report();
             let wake = self.wake().min(self.feed_at.max(Instant::now() + BREATH));
+            let wake = again.map_or(wake, |at| wake.min(at));
             tokio::select! {
                 // Sent, or the handle is gone.
                 _ = &mut stop => break,

@@ -128,8 +128,9 @@ pub trait Role: Sized {
     /// The mailboxes to watch for changes.
     fn watching(&self) -> Vec<Mailbox>;
 
-    /// COSE read proofs for [`Role::watching`], in its order, for the current node at `now`.
-    fn watch_proofs(&self, now: Time) -> Vec<Vec<u8>>;
+    /// COSE read proofs for these of [`Role::watching`], in their order, for the current node at `now`.
+    /// What is not among them is left out.
+    fn watch_proofs(&self, of: &[MailboxId], now: Time) -> Vec<Vec<u8>>;
 
     /// Something changed in a mailbox: it is read at the next [`Role::poll`].
     fn touched(&mut self, mailbox: MailboxId);

@@ -32,8 +32,10 @@ impl Reader for Restored<Provider> {
 impl Reader for Restored<Mediator> {
     fn proofs(&mut self, node: NodeId, now: Time) -> Vec<(Mailbox, Vec<u8>)> {
         self.0.set_node(node);
-        let proofs = self.0.watch_proofs(now);
-        self.0.watching().into_iter().zip(proofs).collect()
+        let watching = self.0.watching();
+        let ids: Vec<_> = watching.iter().map(Mailbox::id).collect();
+        let proofs = self.0.watch_proofs(&ids, now);
+        watching.into_iter().zip(proofs).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Follows a role's mailboxes by server-sent events, so that it reads when there is something to read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use lapwing_protocol::bounded::{Bytes, List};
 use lapwing_protocol::client::{MAX_WATCHED, WatchOrder};
 use lapwing_protocol::codec::to_bytes;
 use lapwing_protocol::id::MailboxId;
+use lapwing_protocol::mailbox::Mailbox;
 use lapwing_protocol::role::Role;
 use lapwing_protocol::time::Time;
 use serde::Deserialize;
@@ -19,7 +21,11 @@ use super::Place;
 use crate::http::{Ask, Client, Server};
 
 /// Shortest pause between two watches.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long is waited after a watch that did not come about.
+const REST: Duration = Duration::from_secs(1);
+/// Most watches of one role. What lies in none of them is read by the role's pace.
+const MAX_WATCHES: usize = 16;
 
 /// The watch that is open or being opened.
 #[derive(Debug)]
@@ -41,17 +47,22 @@ impl Watch {
         self.task.is_finished()
     }
 
+    /// Whether it ended before it was open: the node is away, or does not want it now.
+    fn failed(&self) -> bool {
+        self.ended() && !self.open.load(Ordering::Acquire)
+    }
+
     /// Whether every change of a mailbox is announced by this one.
     fn covers(&self, id: &MailboxId) -> bool {
         self.open.load(Ordering::Acquire) && !self.ended() && self.ids.contains(id)
     }
 }
 
-/// Follows the mailboxes that a role watches.
+/// Follows the mailboxes that a role watches, so many in each watch as a node allows.
 #[derive(Debug)]
 pub(super) struct Watching {
     at: Option<Place>,
-    now: Option<Watch>,
+    watches: Vec<Watch>,
     not_before: Instant,
     sender: mpsc::Sender<MailboxId>,
     changes: mpsc::Receiver<MailboxId>,
@@ -62,7 +73,7 @@ impl Default for Watching {
         let (sender, changes) = mpsc::channel(MAX_WATCHED * 2);
         Watching {
             at: None,
-            now: None,
+            watches: Vec::new(),
             not_before: Instant::now(),
             sender,
             changes,
@@ -71,51 +82,79 @@ impl Default for Watching {
 }
 
 impl Watching {
-    /// Watches what the role watches now, at its node.
-    pub(super) fn follow<R: Role>(&mut self, role: &R, client: &Client, place: &Place, now: Time) {
-        let ids: Vec<MailboxId> = role
-            .watching()
+    /// Watches what the role watches now, at its node; says when to come back, if there is more to watch.
+    pub(super) fn follow<R: Role>(
+        &mut self,
+        role: &R,
+        client: &Client,
+        place: &Place,
+        now: Time,
+    ) -> Option<Instant> {
+        let ids: Vec<MailboxId> = role.watching().iter().map(Mailbox::id).collect();
+        let wanted: BTreeSet<&MailboxId> = ids.iter().collect();
+        if self.at.as_ref() != Some(place) {
+            self.watches.clear();
+            self.at = Some(place.clone());
+        }
+        if self.watches.iter().any(Watch::failed) {
+            self.not_before = Instant::now() + REST;
+        }
+        self.watches
+            .retain(|w| !w.ended() && w.ids.iter().any(|id| wanted.contains(id)));
+        let watched: BTreeSet<&MailboxId> = self.watches.iter().flat_map(|w| &w.ids).collect();
+        let mut missing: Vec<MailboxId> = ids
             .iter()
-            .take(MAX_WATCHED)
-            .map(|m| m.id())
+            .filter(|id| !watched.contains(id))
+            .copied()
             .collect();
-        let here = self.at.as_ref() == Some(place);
-        let same = here
-            && self
-                .now
-                .as_ref()
-                .is_some_and(|w| w.ids == ids && !w.ended());
-        if ids.is_empty() || same || Instant::now() < self.not_before {
-            return;
+        if missing.is_empty() {
+            return None;
+        }
+        if Instant::now() < self.not_before {
+            return Some(self.not_before);
         }
         self.not_before = Instant::now() + PAUSE;
-        let proofs = role
-            .watch_proofs(now)
-            .into_iter()
-            .take(MAX_WATCHED)
-            .filter_map(|p| Bytes::try_from(p).ok());
-        let Ok(proofs) = List::try_from(proofs.collect::<Vec<_>>()) else {
-            return;
+        // What is new joins the watch with the most room.
+        let stay = |w: &Watch| -> Vec<MailboxId> {
+            let stay = w.ids.iter().filter(|id| wanted.contains(id));
+            stay.copied().collect()
         };
-        if proofs.len() != ids.len() {
-            return;
-        }
-        if !here {
-            self.now = None;
-        }
-        self.at = Some(place.clone());
+        let roomy = self
+            .watches
+            .iter()
+            .enumerate()
+            .map(|(n, w)| (stay(w), n))
+            .min_by_key(|(stay, _)| stay.len())
+            .filter(|(stay, _)| stay.len() < MAX_WATCHED);
+        let (mut these, before) = match roomy {
+            Some((stay, n)) => (stay, Some(self.watches.swap_remove(n))),
+            None if self.watches.len() < MAX_WATCHES => (Vec::new(), None),
+            None => return None,
+        };
+        let more = missing.len() > MAX_WATCHED - these.len();
+        missing.truncate(MAX_WATCHED - these.len());
+        these.extend(missing);
+        let proofs = role.watch_proofs(&these, now).into_iter();
+        let proofs = proofs.filter_map(|p| Bytes::try_from(p).ok());
+        let proofs = List::try_from(proofs.collect::<Vec<_>>()).ok();
+        let proofs = proofs.filter(|p| p.len() == these.len())?;
         let open = Arc::new(AtomicBool::new(false));
         let job = Job {
             client: client.clone(),
             api: place.api.clone(),
             order: to_bytes(&WatchOrder { proofs }),
-            ids: ids.clone(),
+            ids: these.clone(),
             changes: self.sender.clone(),
             open: open.clone(),
-            before: self.now.take(),
+            before,
         };
         let task = tokio::spawn(watch(job));
-        self.now = Some(Watch { ids, open, task });
+        self.watches.push(Watch {
+            ids: these,
+            open,
+            task,
+        });
+        more.then_some(self.not_before)
     }
 
     /// The next mailbox in which something changed.

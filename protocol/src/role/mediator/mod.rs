@@ -343,8 +343,9 @@ impl Role for Mediator {
         self.inboxes().map(|(mailbox, _)| mailbox.clone()).collect()
     }
 
-    fn watch_proofs(&self, now: Time) -> Vec<Vec<u8>> {
-        self.inboxes()
+    fn watch_proofs(&self, of: &[MailboxId], now: Time) -> Vec<Vec<u8>> {
+        of.iter()
+            .filter_map(|id| self.inboxes().find(|(mailbox, _)| mailbox.id() == *id))
             .map(|(mailbox, keys)| read_proof(mailbox, &keys.inbox_read, self.state.node, now))
             .collect()
     }

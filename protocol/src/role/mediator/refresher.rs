@@ -261,7 +261,7 @@ impl Role for Refresher {
         Vec::new()
     }
 
-    fn watch_proofs(&self, _now: Time) -> Vec<Vec<u8>> {
+    fn watch_proofs(&self, _of: &[MailboxId], _now: Time) -> Vec<Vec<u8>> {
         Vec::new()
     }
 

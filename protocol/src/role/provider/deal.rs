@@ -170,6 +170,8 @@ impl Provider {
             &self.view,
         )?;
         deal.sent = true;
+        // It will not be written again: what is kept says no more than that it was made.
+        deal.first = Some(Vec::new().into());
         let slots = deal
             .offers
             .first()

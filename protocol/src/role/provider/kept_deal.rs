@@ -38,7 +38,7 @@ wire_struct! {
         pub(super) channel: Channel,
         /// The slots that the first offer shall hold.
         pub(super) planned: Many<SlotId>,
-        /// The write of the first offer to the inbox, once made.
+        /// The write of the first offer to the inbox, once made; empty when it was acknowledged.
         pub(super) first: Option<Blob>,
         /// It was written more than once: an earlier write may have arrived, its answer lost.
         pub(super) retried: bool,

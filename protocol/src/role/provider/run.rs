@@ -1,6 +1,6 @@
 //! A provider as a [`Role`]: what is wanted now, and where each answer goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::kept_deal::Step;
 use super::state::{NAME, State, VERSION};
@@ -315,9 +315,11 @@ impl Role for Provider {
             .collect()
     }
 
-    fn watch_proofs(&self, now: Time) -> Vec<Vec<u8>> {
-        self.watched()
-            .iter()
+    fn watch_proofs(&self, of: &[MailboxId], now: Time) -> Vec<Vec<u8>> {
+        let watched = self.watched().into_iter();
+        let watched: BTreeMap<_, _> = watched.map(|w| (w.0.id(), w)).collect();
+        of.iter()
+            .filter_map(|id| watched.get(id))
             .map(|(mailbox, key)| read_proof(mailbox, key, self.state.node, now))
             .collect()
     }

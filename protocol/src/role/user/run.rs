@@ -1,5 +1,7 @@
 //! A user as a [`Role`]: what is wanted now, and where each answer goes.
 
+use std::collections::BTreeMap;
+
 use super::state::{NAME, State, VERSION};
 use super::{Task, User, UserEvent};
 use crate::client::{Answer, Call};
@@ -226,9 +228,11 @@ impl Role for User {
             .collect()
     }
 
-    fn watch_proofs(&self, now: Time) -> Vec<Vec<u8>> {
-        self.watched()
-            .iter()
+    fn watch_proofs(&self, of: &[MailboxId], now: Time) -> Vec<Vec<u8>> {
+        let watched = self.watched().into_iter();
+        let watched: BTreeMap<_, _> = watched.map(|w| (w.0.id(), w)).collect();
+        of.iter()
+            .filter_map(|id| watched.get(id))
             .map(|(mailbox, key)| read_proof(mailbox, key, self.state.node, now))
             .collect()
     }
