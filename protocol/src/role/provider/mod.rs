@@ -9,6 +9,7 @@ mod deal;
 mod declined;
 mod ending;
 mod event;
+mod held;
 mod kept_deal;
 mod letters;
 mod marks;
@@ -77,6 +78,8 @@ pub struct Provider {
     behind: BTreeSet<SlotId>,
     /// Tickets whose letter waits until it is decided who has a slot.
     undecided: BTreeMap<TicketId, SlotId>,
+    /// Claimed requests for which there was no slot.
+    held: Vec<held::Held>,
     /// What was last told of the certificate.
     trouble: Option<Problem>,
     events: Vec<ProviderEvent>,
@@ -132,6 +135,7 @@ impl Provider {
             automatic: true,
             behind: BTreeSet::new(),
             undecided: BTreeMap::new(),
+            held: Vec::new(),
             trouble: None,
             events: Vec::new(),
             now: Time::ZERO,

@@ -6,7 +6,7 @@ use super::Provider;
 use super::kept_deal::{Channel, Deal};
 use super::state::SlotId;
 use crate::booking::Wish;
-use crate::id::{RegionId, TicketId};
+use crate::id::{Priority, RegionId, TicketId};
 use crate::item::{CheckedEntry, CheckedTicket, request_id};
 use crate::mailbox::{Life, SlotClass};
 use crate::role::kept::{Many, Seed};
@@ -162,6 +162,18 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// When its ticket lapses, by the first of its holders.
+    pub(super) fn lapses(&self) -> Time {
+        let lapses = self.ticket.grants().iter().map(|g| g.lapses);
+        lapses.min().unwrap_or(Time::ZERO)
+    }
+
+    /// Its place in the queue: lottery epoch and P, smaller first.
+    pub(super) fn rank(&self) -> (u32, Priority) {
+        let token = self.entry.token();
+        (token.epoch, token.priority)
+    }
+
     pub(super) fn into_deal<R: CryptoRng + ?Sized>(
         self,
         region: RegionId,
@@ -175,17 +187,11 @@ impl Candidate {
         let class = (SizeClass::Small, SlotClass::Sixteen, Life::Days42);
         let to_provider = mailbox(&read.verifying_key(), only(&token.key), class, now, rng);
         let to_user = mailbox(&token.key, only(&write.verifying_key()), class, now, rng);
-        let lapses = self
-            .ticket
-            .grants()
-            .iter()
-            .map(|g| g.lapses)
-            .min()
-            .unwrap_or(now);
+        let lapses = self.lapses();
         let deal = Deal {
             region,
             request: request_id(request),
-            rank: (token.epoch, token.priority),
+            rank: self.rank(),
             expires: self.ticket.grant().expires,
             token: request.token.as_slice().into(),
             token_id: token.token_id(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::CryptoRng;
 
+use super::held::Held;
 use super::plan::Candidate;
 use super::state::Skipped;
 use super::{Provider, ProviderEvent};
@@ -154,6 +155,7 @@ impl Provider {
             .values()
             .filter(|d| d.region == region && d.booking.is_none() && d.live(now))
             .count();
+        let held = self.held.iter().filter(|h| h.region == region).count();
         let count = self.room(now);
         if count == 0 {
             return None;
@@ -162,7 +164,7 @@ impl Provider {
         let claim = Claim {
             certificate: self.state.certificate.as_ref()?.id,
             region,
-            count: u8::try_from((count + passed + offered).min(most)).ok()?,
+            count: u8::try_from((count + passed + offered + held).min(most)).ok()?,
             key: key.verifying_key(),
             answers: List::try_from(answers).ok()?,
             time: now,
@@ -226,9 +228,12 @@ impl Provider {
         }
         // Who waits for a slot already comes first.
         self.serve_owed(now, rng);
+        self.serve_held(now, rng);
         let live = self.state.deals.values().filter(|d| d.live(now));
         let mut known: BTreeSet<RequestId> = live.map(|d| d.request).collect();
         known.extend(self.state.skipped.keys().copied());
+        let held = self.held.iter().map(|h| &h.candidate);
+        known.extend(held.map(|c| request_id(c.entry.request())));
         let mut candidates = Vec::new();
         for claimed in &claims.claimed {
             match self.check_claimed(region, &claim, claimed, &known, now) {
@@ -251,6 +256,12 @@ impl Provider {
                         request_id(candidate.entry.request()),
                         Skipped { region, until },
                     );
+                } else {
+                    self.held.push(Held {
+                        region,
+                        key: claim.key.clone(),
+                        candidate,
+                    });
                 }
                 continue;
             }

@@ -261,6 +261,7 @@ impl Role for Provider {
         self.read_decided();
         self.heed_standing(now, rng);
         self.serve_owed(now, rng);
+        self.serve_held(now, rng);
         self.prepare_application(now, rng);
         let mut calls = Vec::new();
         for task in self.desk.due(self.wanted(now), now) {

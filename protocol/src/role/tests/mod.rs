@@ -4,6 +4,7 @@ mod applications;
 mod bookings;
 mod declined;
 mod hand;
+mod held;
 mod inbox;
 mod keys;
 mod lapse;

@@ -1,0 +1,64 @@
+//! Requests that were claimed when there was no slot for them.
+
+use super::world::World;
+use crate::client::CallKind;
+use crate::role::Role;
+use crate::role::provider::OfferPolicy;
+
+/// Two users who are claimed for two slots, of which one is gone when the claim is answered; gives how
+/// many offers each has.
+fn claimed_with_one_slot(seed: u64) -> (World, [usize; 2]) {
+    let mut w = World::new(seed, false, false);
+    w.provider.set_policy(OfferPolicy {
+        per_slot: 1,
+        ..OfferPolicy::default()
+    });
+    w.provider.set_automatic(false);
+    w.slots(2);
+    let users = [w.user("Ada", None), w.user("Bo", None)];
+    w.go(3);
+    w.provider.offer_round(w.region);
+    let mut claim = None;
+    while claim.is_none() {
+        for (id, call) in w.provider.poll(w.paper.now, &mut w.paper.rng) {
+            if call.kind() == CallKind::Claim {
+                claim = Some((id, call));
+            } else {
+                let outcome = w.paper.serve(&call);
+                w.provider
+                    .answer(id, outcome, w.paper.now, &mut w.paper.rng);
+            }
+        }
+    }
+    let gone = w.provider.slots()[0].id;
+    w.provider.remove_slot(gone).expect("free");
+    let (id, call) = claim.expect("a claim");
+    let outcome = w.paper.serve(&call);
+    w.provider
+        .answer(id, outcome, w.paper.now, &mut w.paper.rng);
+    w.go(4);
+    let offers = users.map(|u| w.users[u].offers().len());
+    (w, offers)
+}
+
+#[test]
+fn who_was_claimed_without_a_slot_is_offered_to_by_the_same_ticket() {
+    let (mut w, offers) = claimed_with_one_slot(700);
+    assert_eq!(offers.iter().sum::<usize>(), 1, "{offers:?}");
+    // No round begins by itself: what is free now goes out by the ticket that is there.
+    w.slots(1);
+    w.go(3);
+    let now: Vec<usize> = w.users.iter().map(|u| u.offers().len()).collect();
+    assert_eq!(now, [1, 1]);
+}
+
+#[test]
+fn a_ticket_that_lapsed_offers_nothing() {
+    let (mut w, offers) = claimed_with_one_slot(701);
+    let life = w.paper.view.params().expect("a roster").ticket_life;
+    w.paper.pass(life.get() + 1);
+    w.slots(1);
+    w.go(3);
+    let now: Vec<usize> = w.users.iter().map(|u| u.offers().len()).collect();
+    assert_eq!(now.iter().sum::<usize>(), offers.iter().sum::<usize>());
+}
