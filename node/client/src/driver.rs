@@ -99,6 +99,8 @@ struct Driver<R: Role> {
     feed: feed::Feed,
     feed_at: Instant,
     watch: watch::Watching,
+    /// A node that is gone: left once all that was answered is taken in, for then open calls are forgotten.
+    leave: Option<Place>,
     /// What to tell, and whom to say that it is done, once the state is on disk.
     unsaid: Vec<R::Event>,
     undone: Vec<Box<dyn FnOnce() + Send>>,
@@ -130,6 +132,7 @@ where
             feed: feed::Feed::default(),
             feed_at: Instant::now(),
             watch: watch::Watching::default(),
+            leave: None,
             unsaid: Vec::new(),
             undone: Vec::new(),
             stored: Zeroizing::default(),
@@ -173,7 +176,7 @@ where
                 Some(act) = orders.recv() => self.obey(act),
                 Some(done) = self.calls.join_next() => {
                     if let Ok((id, place, outcome)) = done {
-                        self.answered(id, &place, outcome)?;
+                        self.answered(id, place, outcome);
                     }
                 }
                 Some(fetched) = self.feed.done() => self.learn(fetched).await?,
@@ -186,8 +189,11 @@ where
             }
             while let Some(done) = self.calls.try_join_next() {
                 if let Ok((id, place, outcome)) = done {
-                    self.answered(id, &place, outcome)?;
+                    self.answered(id, place, outcome);
                 }
+            }
+            if let Some(place) = self.leave.take() {
+                self.move_from(&place)?;
             }
             while let Some(mailbox) = self.watch.try_changed() {
                 self.role.touched(mailbox);
@@ -198,7 +204,7 @@ where
         }
         while let Some(done) = self.calls.join_next().await {
             if let Ok((id, place, outcome)) = done {
-                self.answered(id, &place, outcome)?;
+                self.answered(id, place, outcome);
             }
         }
         self.settle().await?;
@@ -267,7 +273,7 @@ where
         Ok(())
     }
 
-    fn answered(&mut self, id: CallId, place: &Place, outcome: Outcome) -> Result<(), DriverError> {
+    fn answered(&mut self, id: CallId, place: Place, outcome: Outcome) {
         let gone = matches!(
             outcome,
             Err(Failure::Unreachable | Failure::Refused(Problem::NotReady))
@@ -280,10 +286,10 @@ where
         }
         let events = self.role.answer(id, outcome, now(), &mut self.options.rng);
         self.unsaid.extend(events);
-        if gone {
-            self.move_from(place)?;
+        // One that was left before changes nothing.
+        if gone && self.options.places.get(self.at) == Some(&place) {
+            self.leave = Some(place);
         }
-        Ok(())
     }
 
     /// Goes on at the next node, unless that was done already.
@@ -320,7 +326,10 @@ where
             feed::Fetched::Unreachable(place) => {
                 self.progress.unanswered = self.progress.unanswered.saturating_add(1);
                 self.hurry(RETRY);
-                self.move_from(&place)
+                if self.options.places.get(self.at) == Some(&place) {
+                    self.leave = Some(place);
+                }
+                Ok(())
             }
         }
     }
