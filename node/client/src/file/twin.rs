@@ -27,6 +27,8 @@ const MAGIC: &[u8; 16] = b"lapwing/v1/twin\n";
 const BLOCK: u64 = 4_096;
 /// Number, length and checksum.
 const HEAD: usize = 8 + 4 + 32;
+/// Most bytes of a file: both places have twice the room of the longest content.
+const MAX_LENGTH: u64 = 4 * (MAX_FILE + BLOCK);
 /// Least bytes of content that a new file has room for.
 const LEAST: usize = 16 * 1_024;
 
@@ -61,7 +63,7 @@ impl Shape {
     fn of(file: &File) -> io::Result<Option<Self>> {
         let mut head = [0; MAGIC.len() + 4];
         let length = file.metadata()?.len();
-        if !(BLOCK..=MAX_FILE).contains(&length) {
+        if !(BLOCK..=MAX_LENGTH).contains(&length) {
             return Ok(None);
         }
         file.read_exact_at(&mut head, 0)?;
@@ -188,7 +190,7 @@ pub(super) fn write(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
 fn make(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
     let shape = Shape::around(content.len());
     let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "too long for a state file");
-    if shape.length() > MAX_FILE {
+    if content.len() as u64 > MAX_FILE {
         return Err(too_long());
     }
     let capacity = u32::try_from(shape.capacity).map_err(|_| too_long())?;
