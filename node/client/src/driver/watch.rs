@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 const REST: Duration = Duration::from_secs(1);
 /// Most watches of one role. What lies in none of them is read by the role's pace.
 const MAX_WATCHES: usize = 16;
+/// A watch of more than these is left as it is while there may be another: each one of a watch that is
+/// made anew costs a signature here and its check at the node.
+const FEW: usize = 8;
 
 /// The watch that is open or being opened.
 #[derive(Debug)]
@@ -114,10 +117,14 @@ impl Watching {
             return Some(self.not_before);
         }
         self.not_before = Instant::now() + PAUSE;
-        // What is new joins the watch with the most room.
+        // What is new joins the watch with the fewest.
         let stay = |w: &Watch| -> Vec<MailboxId> {
             let stay = w.ids.iter().filter(|id| wanted.contains(id));
             stay.copied().collect()
+        };
+        let few = match self.watches.len() {
+            MAX_WATCHES.. => MAX_WATCHED,
+            _ => FEW,
         };
         let roomy = self
             .watches
@@ -125,7 +132,7 @@ impl Watching {
             .enumerate()
             .map(|(n, w)| (stay(w), n))
             .min_by_key(|(stay, _)| stay.len())
-            .filter(|(stay, _)| stay.len() < MAX_WATCHED);
+            .filter(|(stay, _)| stay.len() < few);
         let (mut these, before) = match roomy {
             Some((stay, n)) => (stay, Some(self.watches.swap_remove(n))),
             None if self.watches.len() < MAX_WATCHES => (Vec::new(), None),
