@@ -127,6 +127,8 @@ impl<T: Ord + Clone> Desk<T> {
 pub(crate) struct Reads {
     due: BTreeMap<MailboxId, Time>,
     after: BTreeMap<MailboxId, u32>,
+    /// Those with a letter that must wait for something else.
+    left: BTreeSet<MailboxId>,
 }
 
 impl Reads {
@@ -142,6 +144,7 @@ impl Reads {
 
     /// A read goes out: a change reported from now on asks for another.
     pub(crate) fn begin(&mut self, id: MailboxId) {
+        self.left.remove(&id);
         self.due.insert(id, Time::MAX);
     }
 
@@ -165,14 +168,28 @@ impl Reads {
         self.due.insert(id, Time::ZERO);
     }
 
+    /// A letter that was read could not be dealt with yet.
+    pub(crate) fn leave(&mut self, id: MailboxId) {
+        self.left.insert(id);
+    }
+
+    /// What a letter may have waited for has come: if there is one, it is wanted now.
+    pub(crate) fn resume(&mut self, id: MailboxId) {
+        if self.left.remove(&id) {
+            self.touch(id);
+        }
+    }
+
     /// Forgets mailboxes that are of no more interest.
     pub(crate) fn retain(&mut self, keep: impl Fn(&MailboxId) -> bool) {
+        self.left.retain(&keep);
         self.due.retain(|id, _| keep(id));
         self.after.retain(|id, _| keep(id));
     }
 
     /// Everything is to be read anew.
     pub(crate) fn reset(&mut self) {
+        self.left.clear();
         self.due.clear();
         self.after.clear();
     }

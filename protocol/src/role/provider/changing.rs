@@ -229,7 +229,7 @@ impl Provider {
         };
         self.say_yes(&ticket, &said, rng);
         self.leave(&ticket);
-        self.reads.touch(channel);
+        self.reads.resume(channel);
     }
 
     /// Frees the slot that a confirmed change left, once nothing waits to be written to the user.
@@ -242,7 +242,7 @@ impl Provider {
         {
             let channel = deal.channel.id;
             self.free_slot(slot);
-            self.reads.touch(channel);
+            self.reads.resume(channel);
         }
     }
 }

@@ -207,6 +207,9 @@ impl Provider {
                 };
                 let next = next_page(&page).filter(|_| whole);
                 self.reads.end(mailbox.id(), next, now, self.pace.read);
+                if !whole {
+                    self.reads.leave(mailbox.id());
+                }
                 Ok(())
             }
             _ => Err(Problem::Malformed),

@@ -151,7 +151,7 @@ impl Provider {
         });
         self.state.book.insert(id, entry);
         self.say_yes(&ticket, &said, rng);
-        self.reads.touch(channel);
+        self.reads.resume(channel);
     }
 
     /// Answers a letter with a confirmation.
@@ -227,7 +227,7 @@ impl Provider {
         } else {
             self.turn_down(ticket, &down, Some(target.slot), now, rng);
         }
-        self.reads.touch(channel);
+        self.reads.resume(channel);
     }
 }
 
