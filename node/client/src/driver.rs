@@ -4,9 +4,9 @@
 //! One task a role. Whoever plays the person talks to it through a [`Handle`].
 
 mod call;
+mod event;
 pub mod feed;
 mod handle;
-mod stale;
 mod watch;
 
 use std::path::PathBuf;
@@ -26,9 +26,9 @@ use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 pub use self::call::{Acknowledged, Place, Unheard, make, places_from};
+pub use self::event::Event;
 use self::handle::Command;
 pub use self::handle::{Handle, Progress, Remote, Stopped};
-pub use self::stale::Stale;
 use crate::file::{self, FileError, StateFile};
 use crate::http::Client;
 
@@ -36,6 +36,8 @@ use crate::http::Client;
 const STALE: Duration = Duration::from_secs(1);
 /// How soon it is looked at again when a node did not answer.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long what nobody was told of may wait for the disk while answers are under way.
+const LATER: Duration = Duration::from_millis(250);
 /// Shortest pause between two polls, so that a role with much work lets others run.
 const BREATH: Duration = Duration::from_millis(2);
 /// Longest pause between two polls.
@@ -101,10 +103,13 @@ struct Driver<R: Role> {
     watch: watch::Watching,
     /// A node that is gone: left once all that was answered is taken in, for then open calls are forgotten.
     leave: Option<Place>,
+    /// Something could not be judged for want of a record: once there are others, all is read again.
+    missed: bool,
     /// What to tell, and whom to say that it is done, once the state is on disk.
     unsaid: Vec<R::Event>,
     undone: Vec<Box<dyn FnOnce() + Send>>,
     stored: Zeroizing<Vec<u8>>,
+    stored_at: Instant,
     /// The view whose records are on disk.
     known: Option<TrustView>,
     progress: Progress,
@@ -114,7 +119,7 @@ struct Driver<R: Role> {
 impl<R> Driver<R>
 where
     R: Role,
-    R::Event: Stale,
+    R::Event: Event,
 {
     fn new(
         role: R,
@@ -133,9 +138,11 @@ where
             feed_at: Instant::now(),
             watch: watch::Watching::default(),
             leave: None,
+            missed: false,
             unsaid: Vec::new(),
             undone: Vec::new(),
             stored: Zeroizing::default(),
+            stored_at: Instant::now(),
             known: None,
             progress: Progress::default(),
             told,
@@ -250,13 +257,19 @@ where
     }
 
     /// Asks the role what to do, stores it together with what came before, then does it. What only asks
-    /// need not wait for the disk.
+    /// need not wait for the disk; and the disk waits for what was asked, unless somebody is to be told of
+    /// something: after a crash the role asks again.
     async fn poll(&mut self) -> Result<(), DriverError> {
         let calls = self.role.poll(now(), &mut self.options.rng);
-        self.unsaid.extend(self.role.events());
+        let events = self.role.events();
+        self.hear(events);
         let (reads, others): (Vec<_>, Vec<_>) =
             calls.into_iter().partition(|(_, call)| call.kind().reads());
         self.make(reads)?;
+        let acts = !(others.is_empty() && self.unsaid.is_empty() && self.undone.is_empty());
+        if !acts && !self.calls.is_empty() && self.stored_at.elapsed() < LATER {
+            return Ok(());
+        }
         self.settle().await?;
         self.make(others)
     }
@@ -273,6 +286,21 @@ where
         Ok(())
     }
 
+    fn hear(&mut self, events: Vec<R::Event>) {
+        if events.iter().any(Event::stale) {
+            self.missed = true;
+            self.hurry(STALE);
+        }
+        for event in events {
+            // In their order.
+            if self.unsaid.is_empty() && event.fleeting() {
+                self.tell(event);
+            } else {
+                self.unsaid.push(event);
+            }
+        }
+    }
+
     fn answered(&mut self, id: CallId, place: Place, outcome: Outcome) {
         let gone = matches!(
             outcome,
@@ -285,7 +313,7 @@ where
             self.progress.unanswered = 0;
         }
         let events = self.role.answer(id, outcome, now(), &mut self.options.rng);
-        self.unsaid.extend(events);
+        self.hear(events);
         // One that was left before changes nothing.
         if gone && self.options.places.get(self.at) == Some(&place) {
             self.leave = Some(place);
@@ -313,9 +341,10 @@ where
                     return Ok(());
                 }
                 self.keep_records().await?;
-                // What came before the records that it needs is looked at again.
-                for mailbox in self.role.watching() {
-                    self.role.touched(mailbox.id());
+                if std::mem::take(&mut self.missed) {
+                    for mailbox in self.role.watching() {
+                        self.role.touched(mailbox.id());
+                    }
                 }
                 Ok(())
             }
@@ -339,10 +368,7 @@ where
         self.feed_at = self.feed_at.min(Instant::now() + within);
     }
 
-    fn tell(&mut self, event: R::Event) {
-        if event.stale() {
-            self.hurry(STALE);
-        }
+    fn tell(&self, event: R::Event) {
         // Nobody listens any more: the role ends its work all the same.
         let _unheard = self.events.send(event);
     }
@@ -375,6 +401,7 @@ where
     }
 
     async fn store(&mut self) -> Result<(), DriverError> {
+        self.stored_at = Instant::now();
         let state = self.role.save();
         if state == self.stored {
             return Ok(());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use lapwing_client::driver::{Handle, Stale};
+use lapwing_client::driver::{Event, Handle};
 use lapwing_protocol::role::Role;
 use lapwing_protocol::trust::TrustView;
 use tokio::time::{sleep, timeout};
@@ -24,7 +24,7 @@ pub async fn learns<R, T>(
 ) -> anyhow::Result<T>
 where
     R: Role + Send + 'static,
-    R::Event: Stale + Send + 'static,
+    R::Event: Event + Send + 'static,
     T: Send + 'static,
 {
     let look = async {
@@ -53,7 +53,7 @@ pub async fn wait<R, T>(
 ) -> anyhow::Result<T>
 where
     R: Role + Send + 'static,
-    R::Event: Stale + Send + 'static,
+    R::Event: Event + Send + 'static,
 {
     let events = async {
         loop {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use lapwing_client::driver::{Acknowledged, Handle, Options, Place, Stale, places_from};
+use lapwing_client::driver::{Acknowledged, Event, Handle, Options, Place, places_from};
 use lapwing_client::file::StateFile;
 use lapwing_protocol::id::{MediatorId, RegionId};
 use lapwing_protocol::mediation::Practice;
@@ -77,7 +77,7 @@ pub(crate) async fn learns<R, T>(
 ) -> anyhow::Result<T>
 where
     R: Role + Send + 'static,
-    R::Event: Stale + Send + 'static,
+    R::Event: Event + Send + 'static,
     T: Send + 'static,
 {
     let look = async {
@@ -102,7 +102,7 @@ pub(crate) async fn wait<R, T>(
 ) -> anyhow::Result<T>
 where
     R: Role + Send + 'static,
-    R::Event: Stale + Send + 'static,
+    R::Event: Event + Send + 'static,
 {
     let events = async {
         loop {

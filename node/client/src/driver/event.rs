@@ -1,26 +1,36 @@
-//! Which events say that a role misses a record of the chain of trust.
+//! What an event means for the driver.
 
 use lapwing_protocol::role::{MediatorEvent, ProviderEvent, UserEvent};
 
-/// An event that may say that the view is stale, so that the driver looks for records at once.
-pub trait Stale {
-    /// Whether the role needs records that its view has not.
+/// What the driver does about an event.
+pub trait Event {
+    /// Whether the role needs records that its view has not, so that the driver looks for them at once.
     fn stale(&self) -> bool;
-}
 
-impl Stale for UserEvent {
-    fn stale(&self) -> bool {
-        matches!(self, UserEvent::ViewStale(_))
+    /// Whether it may be told before the state is on disk: it promises nothing, and after a crash the role
+    /// says it again.
+    fn fleeting(&self) -> bool {
+        false
     }
 }
 
-impl Stale for ProviderEvent {
+impl Event for UserEvent {
+    fn stale(&self) -> bool {
+        matches!(self, UserEvent::ViewStale(_))
+    }
+
+    fn fleeting(&self) -> bool {
+        matches!(self, UserEvent::OfferReceived(_))
+    }
+}
+
+impl Event for ProviderEvent {
     fn stale(&self) -> bool {
         matches!(self, ProviderEvent::ViewStale(_))
     }
 }
 
-impl Stale for MediatorEvent {
+impl Event for MediatorEvent {
     fn stale(&self) -> bool {
         matches!(self, MediatorEvent::ViewStale(_))
     }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::stale::Stale;
+use super::event::Event;
 use super::{Driver, DriverError, Options};
 
 /// Does something with a role, and gives what to do once that is on disk.
@@ -97,7 +97,7 @@ where
     #[must_use]
     pub fn start(role: R, options: Options) -> Self
     where
-        R::Event: Stale,
+        R::Event: Event,
     {
         let (commands, orders) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::unbounded_channel();

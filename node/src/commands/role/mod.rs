@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lapwing_client::driver::Stale;
+use lapwing_client::driver::Event;
 use lapwing_client::http::Server;
 use lapwing_protocol::role::{Pace, Role};
 use lapwing_protocol::time::Seconds;
@@ -120,7 +120,7 @@ impl Unattended {
 }
 
 /// A role that is played from a shell.
-pub(crate) trait Player: Role<Event: Stale + Send + 'static> + Send + 'static {
+pub(crate) trait Player: Role<Event: Event + Send + 'static> + Send + 'static {
     /// The role's word on the command line.
     const NAME: &'static str;
 

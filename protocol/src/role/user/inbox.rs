@@ -58,9 +58,9 @@ impl User {
             Err((e, _)) if e.may_change() => {
                 if self.waiting.insert(entry.item, e) != Some(e) {
                     self.events.push(UserEvent::InvalidOffer(e));
-                    self.events
-                        .push(UserEvent::ViewStale(Problem::UnknownCertificate));
                 }
+                self.events
+                    .push(UserEvent::ViewStale(Problem::UnknownCertificate));
                 return;
             }
             Err((e, ticket)) => {
