@@ -4,6 +4,7 @@
 //! One task a role. Whoever plays the person talks to it through a [`Handle`].
 
 mod call;
+mod disk;
 mod event;
 pub mod feed;
 mod handle;
@@ -21,7 +22,7 @@ use lapwing_protocol::trust::TrustView;
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::watch::Sender as Teller;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
@@ -29,7 +30,7 @@ pub use self::call::{Acknowledged, Place, Unheard, make, places_from};
 pub use self::event::Event;
 use self::handle::Command;
 pub use self::handle::{Handle, Progress, Remote, Stopped};
-use crate::file::{self, FileError, StateFile};
+use crate::file::{FileError, StateFile};
 use crate::http::Client;
 
 /// How soon the chain of trust is looked at when a role misses a record.
@@ -97,12 +98,12 @@ struct Driver<R: Role> {
     /// Which of the places is the one now.
     at: usize,
     moves: u32,
-    calls: JoinSet<(CallId, Place, Outcome)>,
+    calls: JoinSet<(CallId, Outcome)>,
     feed: feed::Feed,
     feed_at: Instant,
     watch: watch::Watching,
-    /// A node that is gone: left once all that was answered is taken in, for then open calls are forgotten.
-    leave: Option<Place>,
+    /// The node is gone: it is left once all that was answered is taken in.
+    leave: bool,
     /// Something could not be judged for want of a record: once there are others, all is read again.
     missed: bool,
     /// What to tell, and whom to say that it is done, once the state is on disk.
@@ -137,7 +138,7 @@ where
             feed: feed::Feed::default(),
             feed_at: Instant::now(),
             watch: watch::Watching::default(),
-            leave: None,
+            leave: false,
             missed: false,
             unsaid: Vec::new(),
             undone: Vec::new(),
@@ -182,9 +183,7 @@ where
                 _ = &mut stop => break,
                 Some(act) = orders.recv() => self.obey(act),
                 Some(done) = self.calls.join_next() => {
-                    if let Ok((id, place, outcome)) = done {
-                        self.answered(id, place, outcome);
-                    }
+                    self.answered(done);
                 }
                 Some(fetched) = self.feed.done() => self.learn(fetched).await?,
                 Some(mailbox) = self.watch.changed() => self.role.touched(mailbox),
@@ -195,12 +194,10 @@ where
                 self.obey(act);
             }
             while let Some(done) = self.calls.try_join_next() {
-                if let Ok((id, place, outcome)) = done {
-                    self.answered(id, place, outcome);
-                }
+                self.answered(done);
             }
-            if let Some(place) = self.leave.take() {
-                self.move_from(&place)?;
+            if std::mem::take(&mut self.leave) {
+                self.move_on().await?;
             }
             while let Some(mailbox) = self.watch.try_changed() {
                 self.role.touched(mailbox);
@@ -210,9 +207,7 @@ where
             self.obey(act);
         }
         while let Some(done) = self.calls.join_next().await {
-            if let Ok((id, place, outcome)) = done {
-                self.answered(id, place, outcome);
-            }
+            self.answered(done);
         }
         self.settle().await?;
         Ok(Stopped {
@@ -276,12 +271,10 @@ where
 
     fn make(&mut self, calls: Vec<(CallId, Call)>) -> Result<(), DriverError> {
         for (id, call) in calls {
-            let place = self.place()?.clone();
+            let api = self.place()?.api.clone();
             let (client, ledger) = (self.options.client.clone(), self.options.ledger.clone());
-            self.calls.spawn(async move {
-                let outcome = make(&client, &place.api, &call, &*ledger).await;
-                (id, place, outcome)
-            });
+            self.calls
+                .spawn(async move { (id, make(&client, &api, &call, &*ledger).await) });
         }
         Ok(())
     }
@@ -301,8 +294,11 @@ where
         }
     }
 
-    fn answered(&mut self, id: CallId, place: Place, outcome: Outcome) {
-        let gone = matches!(
+    fn answered(&mut self, done: Result<(CallId, Outcome), JoinError>) {
+        let Ok((id, outcome)) = done else {
+            return;
+        };
+        self.leave |= matches!(
             outcome,
             Err(Failure::Unreachable | Failure::Refused(Problem::NotReady))
         );
@@ -314,15 +310,17 @@ where
         }
         let events = self.role.answer(id, outcome, now(), &mut self.options.rng);
         self.hear(events);
-        // One that was left before changes nothing.
-        if gone && self.options.places.get(self.at) == Some(&place) {
-            self.leave = Some(place);
-        }
     }
 
-    /// Goes on at the next node, unless that was done already.
-    fn move_from(&mut self, place: &Place) -> Result<(), DriverError> {
-        if self.options.places.len() > 1 && self.place()? == place {
+    /// Goes on at the next node, if there is one.
+    async fn move_on(&mut self) -> Result<(), DriverError> {
+        if self.options.places.len() > 1 {
+            // The role forgets what it asked of this node: no answer may come after that.
+            self.calls.abort_all();
+            while let Some(done) = self.calls.join_next().await {
+                self.answered(done);
+            }
+            self.leave = false;
             self.at = (self.at + 1) % self.options.places.len();
             self.moves += 1;
             let node = self.place()?.id;
@@ -355,9 +353,8 @@ where
             feed::Fetched::Unreachable(place) => {
                 self.progress.unanswered = self.progress.unanswered.saturating_add(1);
                 self.hurry(RETRY);
-                if self.options.places.get(self.at) == Some(&place) {
-                    self.leave = Some(place);
-                }
+                // One that was left before changes nothing.
+                self.leave |= self.place()? == &place;
                 Ok(())
             }
         }
@@ -383,43 +380,5 @@ where
             }
             None => Instant::now() + DOZE,
         }
-    }
-
-    /// Stores the trust records, if there are others than those on disk.
-    async fn keep_records(&mut self) -> Result<(), DriverError> {
-        let Some(path) = self.options.trust.clone() else {
-            return Ok(());
-        };
-        let view = self.role.view();
-        if self.known.as_ref() == Some(view) {
-            return Ok(());
-        }
-        let (view, records) = (view.clone(), feed::encode(view));
-        on_disk(move || file::write(&path, &records)).await?;
-        self.known = Some(view);
-        Ok(())
-    }
-
-    async fn store(&mut self) -> Result<(), DriverError> {
-        self.stored_at = Instant::now();
-        let state = self.role.save();
-        if state == self.stored {
-            return Ok(());
-        }
-        let file = self.options.file.clone();
-        self.stored = on_disk(move || file.write(&state).map(|()| state)).await?;
-        // A mediator's own records are in its view before any node tells of them.
-        self.keep_records().await
-    }
-}
-
-/// Waits for the disk on a thread that is there for it, so that other roles go on meanwhile.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, DriverError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        // The runtime ends.
-        Err(_) => Err(DriverError::Gone),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 100)]
     revocations: u64,
     /// Bookings that are measured.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     bookings: u64,
     /// Requests in the long queue that is claimed from.
     #[arg(long, default_value_t = 100_000)]
