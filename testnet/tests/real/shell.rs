@@ -71,7 +71,16 @@ fn book_by_hand(shell: &Shell, net: &Net) {
             .len(),
         8
     );
+    shell
+        .run("provider", "offers --hours 4 --per-slot 1")
+        .good();
     let provider = shell.unattended("provider");
+    let held = shell.run("provider", "offers").good();
+    let held = held.event("offers");
+    assert_eq!(
+        [&held["slots"], &held["hours"], &held["per_slot"]],
+        [3, 4, 1]
+    );
     // Commands go to the process that runs.
     let more = shell
         .run("provider", &format!("slots add {to} --what mRNA"))
@@ -239,6 +248,7 @@ fn wrong_steps(shell: &Shell, net: &Net) {
         ),
         ("provider", "slots remove 7", 1, "no such slot"),
         ("provider", "slots add soon --what x", 2, "no time"),
+        ("provider", "offers --per-slot 9", 2, "1..=8"),
         (
             "provider",
             "slots add 2001-01-01T08:00 --what x",

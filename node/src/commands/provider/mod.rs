@@ -2,6 +2,7 @@
 
 mod event;
 mod new;
+mod offers;
 mod order;
 mod slots;
 
@@ -63,6 +64,8 @@ pub(crate) enum Order {
     /// Look after the slots.
     #[command(subcommand)]
     Slots(slots::Slots),
+    /// Show, or change, what an offer holds from now on.
+    Offers(offers::Offers),
     /// List the bookings.
     Bookings(Bookings),
     /// Cancel a booking: the user is told.
@@ -153,7 +156,7 @@ impl Player for Provider {
         match order {
             Order::Apply(_) | Order::Cancel(_) | Order::Message(_) => true,
             Order::Status(look) => !look.offline,
-            Order::Slots(_) | Order::Bookings(_) => false,
+            Order::Slots(_) | Order::Offers(_) | Order::Bookings(_) => false,
         }
     }
 
@@ -162,6 +165,7 @@ impl Player for Provider {
             Order::Apply(apply) => order::apply(hand, apply).await,
             Order::Status(_) => order::status(hand).await,
             Order::Slots(slots) => slots.perform(hand).await,
+            Order::Offers(offers) => offers.perform(hand).await,
             Order::Bookings(which) => order::bookings(hand, which.all).await,
             Order::Cancel(cancel) => order::cancel(hand, cancel).await,
             Order::Message(message) => order::message(hand, &message).await,

@@ -168,6 +168,12 @@ impl Provider {
         self.automatic = automatic;
     }
 
+    /// What offers hold.
+    #[must_use]
+    pub fn policy(&self) -> OfferPolicy {
+        self.state.policy
+    }
+
     /// What offers hold from now on.
     pub fn set_policy(&mut self, policy: OfferPolicy) {
         self.state.policy = policy;
