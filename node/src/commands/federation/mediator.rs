@@ -24,7 +24,10 @@ Examples:
       --days 365 --key operator.key --into registration.cbor
   lapwing federation mediator register --mediator 5ac1… --name \"Chamber North\" --all-areas --days 365 \\
       --from registration.cbor --key operator.key --into registration-2.cbor
+  lapwing federation mediator register --mediator 5ac1… --name \"Chamber North\" --withdraw --days 365 \\
+      --from registration-2.cbor --key operator.key --into registration-3.cbor
 
+Where there is a registration already, always give it with --from: two with one number are equivocation.
 Where the federation wants several operators, each runs the same command on the same file: the first
 one's dates and sequence stay, the others add their signature. Then `lapwing publish` it.")]
 pub(crate) struct Register {
