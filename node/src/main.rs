@@ -17,9 +17,9 @@ mod service;
 mod shell;
 mod status;
 
-/// A node of a Lapwing federation.
+/// A node of a Lapwing federation, its operator's commands, and the roles of user, provider and mediator.
 #[derive(Parser)]
-#[command(name = "lapwing", version, about, long_about = None, arg_required_else_help = true)]
+#[command(name = "lapwing", version, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
   lapwing init --dir /var/lib/lapwing --federation federation.toml
@@ -28,8 +28,10 @@ Examples:
   lapwing status --config /var/lib/lapwing/lapwing.toml
   lapwing reload --config /var/lib/lapwing/lapwing.toml
   lapwing federation --help
+  lapwing user --help
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node is not running or not ready.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the node is not running or not ready; of user, provider and
+mediator also 4, not yet.
 Standard error has one line that says why. `--json` prints data for programs.")]
 struct Cli {
     #[command(subcommand)]

@@ -16,7 +16,8 @@ Example:
   lapwing init --dir /var/lib/lapwing --federation federation.toml \\
       --bootstrap /dns4/node.example.org/tcp/4001/p2p/12D3Koo…
 
-Send the printed entry to the federation: the node joins once a roster names it.")]
+Keep what --json prints: of it `lapwing federation operator new --node` makes the entry that goes to the
+root holders. The node joins once a roster names it.")]
 pub(crate) struct Init {
     /// The node's directory; made where it is missing.
     #[arg(long, value_name = "DIR")]

@@ -73,7 +73,8 @@ pub(crate) struct Series {
 /// Which slots.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct List {
-    /// Those that are over or were removed, too.
+    /// Those that are over or were removed, too, as long as they are kept: until their marks are set, and
+    /// booked ones for a day.
     #[arg(long)]
     all: bool,
 }
