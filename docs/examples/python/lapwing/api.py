@@ -1,6 +1,7 @@
 """Calls to a node: docs/spec/http.md and problems.md. The same bytes may always be sent again."""
 
 import json
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -45,7 +46,7 @@ class Api:
     def _send(self, request):
         """Sends until it is answered, or refused for good, or patience ends."""
         request.add_header("Lapwing-Version", VERSION)
-        until = time.monotonic() + self.patience
+        until, told = time.monotonic() + self.patience, False
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
@@ -59,4 +60,7 @@ class Api:
                 # Whether it was carried out is not known.
                 if time.monotonic() > until:
                     raise
+                if not told:
+                    told = True
+                    print(f"no answer from {self.url} yet; trying for {self.patience} s", file=sys.stderr)
                 time.sleep(1)
