@@ -68,6 +68,10 @@ fn whole_way(seed: u64, restart: bool, lossy: bool) {
     w.users[a]
         .cancel(true, &mut w.paper.rng)
         .expect("cancelled");
+    assert!(
+        w.users[a].offers().is_empty(),
+        "nobody answers to what was offered with the booking"
+    );
     w.go(14);
     assert_eq!(w.booked(), 1);
     assert_eq!(w.paper.locked(), 1);
@@ -301,6 +305,33 @@ fn an_expired_status_stops_new_bookings_until_it_is_dated_anew() {
     w.go(2);
     assert!(w.paper.view.provider(&id, w.paper.now).is_err());
     assert_eq!(w.mediator.providers().count(), 0);
+}
+
+#[test]
+fn what_was_offered_with_a_booking_ends_with_it() {
+    let mut w = World::new(391, false, false);
+    w.slots(3);
+    let a = w.user("Ada", None);
+    w.go(6);
+    let former = w.users[a].kept_offers();
+    assert!(w.book(a, 0).is_ok());
+    w.go(8);
+    assert_eq!(w.status(a), CONFIRMED);
+    let root = w.provider.bookings()[0].0;
+    let (now, mut rng) = (w.paper.now, w.paper.rng.clone());
+    let done = w
+        .provider
+        .cancel(&root, true, false, text("ill"), now, &mut rng);
+    assert_eq!(done, Ok(()));
+    w.go(4);
+    let told = |(_, e): &(usize, UserEvent)| matches!(e, UserEvent::CancelledByProvider { .. });
+    assert!(w.to_users.iter().any(told));
+    // What it is offered now, since it is listed again, is another offer.
+    let shown = w.users[a].offers();
+    assert!(
+        shown.iter().all(|o| !former.contains(&o.id)),
+        "nobody answers to it"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use rand_core::CryptoRng;
 
+use super::kept_offer::Gone;
 use super::state::{Asked, BookingStatus};
 use super::{Task, User, UserEvent};
 use crate::booking::{Cancellation, ToProvider};
@@ -134,7 +135,17 @@ impl Asked {
             .push(&self.draw.key, &sealing, Purpose::Message, &letter, rng)?;
         channel.asks = again.then_some(id);
         self.release(lock, ticket, release.into_vec());
+        self.close(&ticket);
         Ok(())
+    }
+
+    /// The booking of a ticket is over, and with it all that its provider offered until then: what the
+    /// provider offers from now on is another offer.
+    pub(super) fn close(&mut self, ticket: &TicketId) {
+        let of_ticket = self.offers.values_mut();
+        for kept in of_ticket.filter(|kept| kept.offer.ticket == *ticket) {
+            kept.gone.get_or_insert(Gone::Closed);
+        }
     }
 
     /// The signed release of a lock.

@@ -281,11 +281,7 @@ impl User {
         asked.becomes(BookingStatus::CancelledByProvider, now);
         asked.release(lock, ticket, said.release.to_vec());
         let (again, id) = (said.again, said.booking);
-        if let Some(kept) = asked.offers.get_mut(&offer)
-            && let Some(turned) = kept.turned.get_mut(usize::from(slot))
-        {
-            *turned = true;
-        }
+        asked.close(&ticket);
         if let Some(channel) = asked.channels.get_mut(&ticket) {
             channel.asks = again.then_some(id);
         }
