@@ -131,9 +131,13 @@ impl Mediator {
         Ok(())
     }
 
-    /// When the status should be dated anew: after half its life.
+    /// When the status should be dated anew: after half its life, and at once where the status key has
+    /// revoked a provider that the lists still name.
     pub(super) fn refresh_due(&self) -> Option<Time> {
         let issued = self.state.lists.as_ref()?.issued;
+        if !self.struck().is_empty() {
+            return Some(Time::ZERO);
+        }
         let half = |life: u64| Seconds::new(u32::try_from(life / 2).unwrap_or(u32::MAX));
         let due = issued.plus(half(u64::from(self.state.status_life.get())));
         // A life that was made longer holds for the next status; the one in force ends when it says.

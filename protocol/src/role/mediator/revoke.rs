@@ -94,17 +94,7 @@ impl Mediator {
 
     /// Takes over the serials that the status key has revoked. Their regions are due for new keys.
     pub(super) fn absorb(&mut self, now: Time) {
-        let id = self.id();
-        let Some(list) = self.view.mediator(&id).and_then(|m| m.revocations()) else {
-            return;
-        };
-        let struck: Vec<u64> = list
-            .serials
-            .iter()
-            .filter(|s| self.state.providers.contains_key(s))
-            .copied()
-            .collect();
-        for serial in struck {
+        for serial in self.struck() {
             let Some(provider) = self.state.providers.remove(&serial) else {
                 continue;
             };
@@ -116,6 +106,16 @@ impl Mediator {
             let reason = Text::default();
             self.strike(serial, provider, reason, now);
         }
+    }
+
+    /// The serials that the status key has revoked, and that have not been taken over.
+    pub(super) fn struck(&self) -> Vec<u64> {
+        let list = self.view.mediator(&self.id()).and_then(|m| m.revocations());
+        let serials = list.iter().flat_map(|list| list.serials.iter());
+        serials
+            .filter(|s| self.state.providers.contains_key(s))
+            .copied()
+            .collect()
     }
 
     /// Moves a provider to the revoked.
