@@ -103,6 +103,7 @@ fn book_by_hand(shell: &Shell, net: &Net) {
     let id = &offer["offer"].as_str().unwrap()[..8];
     let booked = shell.run("user", &format!("book {id} 0")).good();
     assert_eq!(booked.event("confirmed")["start"], slots[0]["start"]);
+    assert_eq!(booked.event("booked")["practice"], "Praxis Dr. Muster");
     let status = shell.run("user", "status").good();
     assert_eq!(status.event("status")["status"], "confirmed");
     let book = shell.run("provider", "bookings").good();

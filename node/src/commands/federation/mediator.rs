@@ -47,7 +47,7 @@ pub(crate) struct Register {
     #[arg(long)]
     all_areas: bool,
     /// It may serve none any more: what it published is forgotten.
-    #[arg(long)]
+    #[arg(long, requires = "from")]
     withdraw: bool,
     /// For how many days it is registered.
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(date::MAX_DAYS)))]

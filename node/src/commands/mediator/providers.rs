@@ -103,9 +103,10 @@ fn region_names(mediator: &Mediator, a: &Application) -> Vec<String> {
     a.regions
         .iter()
         .map(|id| {
-            mediator
-                .region(id)
-                .map_or_else(|| short(&id.to_hex()), |r| r.plan.name.as_str().to_owned())
+            mediator.region(id).map_or_else(
+                || short(&id.to_hex()),
+                |r| words::region(&r.plan.name, &r.plan.criteria),
+            )
         })
         .collect()
 }

@@ -91,20 +91,10 @@ fn regions(
     }
     found.sort_by_key(|r| r.id);
     found.dedup_by_key(|r| r.id);
-    Ok(found.iter().map(|r| (r.id, title(r))).collect())
-}
-
-fn title(region: &Region) -> String {
-    let criteria: Vec<String> = region
-        .criteria
+    Ok(found
         .iter()
-        .map(|(key, value)| format!("{}={}", key.as_str(), value.as_str()))
-        .collect();
-    if criteria.is_empty() {
-        region.name.as_str().to_owned()
-    } else {
-        format!("{} [{}]", region.name.as_str(), criteria.join(", "))
-    }
+        .map(|r| (r.id, words::region(&r.name, &r.criteria)))
+        .collect())
 }
 
 /// Says how far it is.

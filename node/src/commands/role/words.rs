@@ -15,6 +15,19 @@ pub(crate) fn short(id: &impl ToString) -> String {
     id.to_string().chars().take(SHOWN).collect()
 }
 
+/// What a region is called, with the criteria that tell it from others of the area.
+pub(crate) fn region(name: &Text<120>, criteria: &[(Text<40>, Text<80>)]) -> String {
+    let criteria: Vec<String> = criteria
+        .iter()
+        .map(|(key, value)| format!("{}={}", key.as_str(), value.as_str()))
+        .collect();
+    if criteria.is_empty() {
+        name.as_str().to_owned()
+    } else {
+        format!("{} [{}]", name.as_str(), criteria.join(", "))
+    }
+}
+
 /// The one of several whose id begins as given, or whose name is the one given.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use lapwing_protocol::id::RecordId;
 use lapwing_protocol::role::Role;
 use lapwing_protocol::role::User;
 use lapwing_protocol::role::user::{
-    AskError, BookError, BookingStatus, OfferView, SlotState, UserStatus,
+    AskError, BookError, BookingStatus, BookingView, OfferView, SlotState, UserStatus,
 };
 use lapwing_protocol::time::Time;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use super::event::{offer_json, offer_text};
 use super::region::find;
 use super::status;
 use super::{Ask, Book, Message, Offers};
+use crate::commands::role::words::{exact, shown};
 use crate::commands::role::{Failure, Hand, words};
 
 /// Asks for an appointment, and waits until the request is in its queue.
@@ -174,10 +175,10 @@ pub(super) async fn answered(hand: &Hand<User>) -> Result<(), Failure> {
         }
     });
     let status = waits.await?;
-    // Who confirmed, and for when, was said as the event came.
     match status {
         UserStatus::Booking(BookingStatus::Confirmed) => {
-            // The provider's letter is answered, and old marks are let go.
+            let booking = hand.with(|user, _, _| user.booking()).await?;
+            booking.iter().for_each(|b| booked(hand, b));
             Ok(())
         }
         UserStatus::Booking(other) => Err(Failure::Failed(anyhow!(
@@ -188,6 +189,25 @@ pub(super) async fn answered(hand: &Hand<User>) -> Result<(), Failure> {
             "the request is over: `lapwing user ask` anew"
         ))),
     }
+}
+
+/// Says with whom and where.
+fn booked(hand: &Hand<User>, b: &BookingView) {
+    let p = &b.practice;
+    hand.say(
+        "booked",
+        format!(
+            "Booked: {}, {} min, {}: {}, {}, {} {}.",
+            shown(b.start),
+            b.minutes,
+            b.what.as_str(),
+            p.name.as_str(),
+            p.street.as_str(),
+            p.postal_code.as_str(),
+            p.city.as_str()
+        ),
+        json!({ "offer": b.offer.to_hex(), "slot": b.slot, "start": exact(b.start), "minutes": b.minutes, "what": b.what.as_str(), "practice": p.name.as_str() }),
+    );
 }
 
 /// Books one slot after the other until one is confirmed.
