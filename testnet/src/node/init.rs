@@ -12,15 +12,44 @@ use tokio::process::Command;
 use super::keys::write_keys;
 use super::{Node, NodeError};
 
-/// Loopback ports that nobody uses now, all different.
+/// The first port that is tried.
+const LEAST: u16 = 10_000;
+/// How many ports are tried for each that is wanted.
+const TRIES: usize = 50;
+
+/// Loopback ports that nobody uses now, all different. None, where there is room for that, that the
+/// operating system gives to outgoing connections: one of these could take a port before its node starts,
+/// or while it is down.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let bound: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
+    let mut bound: Vec<TcpListener> = Vec::with_capacity(count);
+    let room = first_outgoing().saturating_sub(LEAST);
+    if usize::from(room) >= count * TRIES {
+        for _ in 0..count * TRIES {
+            if bound.len() == count {
+                break;
+            }
+            let mut random = [0; 2];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            let port = LEAST + u16::from_le_bytes(random) % room;
+            bound.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        }
+    }
+    while bound.len() < count {
+        bound.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+    }
     bound.iter().map(TcpListener::local_addr).collect()
+}
+
+/// The first of the ports that Linux gives to outgoing connections (ip(7), `ip_local_port_range`). Elsewhere
+/// a lower one than the first that IANA sets aside for that (49,152: RFC 6335, section 6).
+fn first_outgoing() -> u16 {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .unwrap_or(32_768)
 }
 
 /// What a new node is made of.
@@ -139,5 +168,8 @@ mod tests {
         distinct.dedup();
         assert_eq!(distinct.len(), 20);
         assert!(ports.iter().all(|p| TcpListener::bind(p).is_ok()));
+        let outgoing = first_outgoing();
+        let apart = ports.iter().all(|p| p.port() < outgoing);
+        assert!(apart || usize::from(outgoing.saturating_sub(LEAST)) < 20 * TRIES);
     }
 }
