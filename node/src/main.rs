@@ -16,6 +16,7 @@ mod run;
 mod service;
 mod shell;
 mod status;
+mod why;
 
 /// A node of a Lapwing federation, its operator's commands, and the roles of user, provider and mediator.
 #[derive(Parser)]
@@ -84,7 +85,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => exit::DONE,
         Err(error) => {
-            eprintln!("lapwing: {error:#}");
+            eprintln!("lapwing: {}", why::line(&error));
             exit::FAILED
         }
     }

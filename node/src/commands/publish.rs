@@ -17,7 +17,7 @@ use lapwing_protocol::trust::MAX_RECORD;
 use serde_json::{Value, json};
 
 use super::federation::files;
-use crate::config;
+use crate::{config, why};
 
 /// Most bytes of an answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
@@ -71,11 +71,11 @@ impl Publish {
         match self.publish() {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Other(error)) => {
-                eprintln!("lapwing: {error:#}");
+                eprintln!("lapwing: {}", why::line(&error));
                 ExitCode::FAILURE
             }
             Err(Failure::Away(error)) => {
-                eprintln!("lapwing: {error:#}");
+                eprintln!("lapwing: {}", why::line(&error));
                 ExitCode::from(3)
             }
         }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::exit::{self, Check};
 use crate::status::{Level, Status as Account};
-use crate::{admin, config};
+use crate::{admin, config, why};
 
 mod show;
 
@@ -63,7 +63,7 @@ impl Status {
             }
             Err(error) if self.check => say(Check::Critical, &error.to_string()),
             Err(error) => {
-                eprintln!("lapwing: {error:#}");
+                eprintln!("lapwing: {}", why::line(&error));
                 exit::not_ready()
             }
         }

@@ -53,6 +53,10 @@ pub(crate) struct MakeOrder {
     /// The order.
     #[arg(long, value_name = "FILE", default_value = "order.cbor")]
     out: PathBuf,
+    /// It goes to a root key that is at hand: there is no next step to tell.
+    #[arg(skip)]
+    #[serde(default)]
+    at_hand: bool,
 }
 
 impl MakeOrder {
@@ -93,6 +97,7 @@ impl Certify {
             fresh: self.fresh,
             back_in: 0,
             out: out.clone(),
+            at_hand: true,
         };
         play::<Mediator>(common, Order::MakeOrder(order)).await?;
         let order = files::read(&out, MAX_FILE)?;
@@ -141,6 +146,9 @@ pub(super) async fn order(hand: &Hand<Mediator>, order: MakeOrder) -> Result<(),
         .await?
         .map_err(refused)?;
     files::replace(&order.out, &bytes)?;
+    if order.at_hand {
+        return Ok(());
+    }
     hand.say(
         "ordered",
         format!(

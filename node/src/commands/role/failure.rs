@@ -51,7 +51,7 @@ impl Failure {
         | Failure::Usage(error)
         | Failure::Away(error)
         | Failure::NotYet(error)) = self;
-        format!("{error:#}")
+        crate::why::line(error)
     }
 }
 
