@@ -12,6 +12,7 @@ use crate::codec::from_bytes;
 use crate::cose::parse;
 use crate::id::{LockId, TicketId};
 use crate::mailbox::{Entry, Page};
+use crate::problem::Problem;
 use crate::queue::Release;
 use crate::role::talk::open_from;
 use crate::seal::{Purpose, capacity};
@@ -73,6 +74,10 @@ impl User {
                     Err(e) => {
                         if self.waiting.insert(entry.item, e) != Some(e) {
                             self.events.push(UserEvent::InvalidOffer(e));
+                        }
+                        if e.may_change() {
+                            self.events
+                                .push(UserEvent::ViewStale(Problem::UnknownCertificate));
                         }
                         return !e.may_change();
                     }
