@@ -15,7 +15,7 @@ use super::event::{offer_json, offer_text};
 use super::region::find;
 use super::status;
 use super::{Ask, Book, Message, Offers};
-use crate::commands::role::words::{exact, shown};
+use crate::commands::role::words::exact;
 use crate::commands::role::{Failure, Hand, words};
 
 /// Asks for an appointment, and waits until the request is in its queue.
@@ -193,20 +193,10 @@ pub(super) async fn answered(hand: &Hand<User>) -> Result<(), Failure> {
 
 /// Says with whom and where.
 fn booked(hand: &Hand<User>, b: &BookingView) {
-    let p = &b.practice;
     hand.say(
         "booked",
-        format!(
-            "Booked: {}, {} min, {}: {}, {}, {} {}.",
-            shown(b.start),
-            b.minutes,
-            b.what.as_str(),
-            p.name.as_str(),
-            p.street.as_str(),
-            p.postal_code.as_str(),
-            p.city.as_str()
-        ),
-        json!({ "offer": b.offer.to_hex(), "slot": b.slot, "start": exact(b.start), "minutes": b.minutes, "what": b.what.as_str(), "practice": p.name.as_str() }),
+        format!("Booked: {}.", status::booking_line(b)),
+        json!({ "offer": b.offer.to_hex(), "slot": b.slot, "start": exact(b.start), "minutes": b.minutes, "what": b.what.as_str(), "practice": b.practice.name.as_str() }),
     );
 }
 

@@ -120,7 +120,8 @@ pub(super) fn booking_text(status: BookingStatus) -> (&'static str, &'static str
     }
 }
 
-fn booking_line(b: &BookingView) -> String {
+/// When and with whom, and what was said about it.
+pub(super) fn booking_line(b: &BookingView) -> String {
     let p = &b.practice;
     let mut line = format!(
         "{}, {} min, {}: {}, {}, {} {}",
