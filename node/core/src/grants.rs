@@ -80,7 +80,8 @@ impl<R: Reader> Core<R> {
         })
     }
 
-    /// Grants tickets for a claim: for these requests, or for the first of the list.
+    /// Grants tickets for a claim. For these requests: the grants, to leave once they are on disk. For
+    /// none, those of the first of the list: their entries, which say whom to ask every holder for.
     pub(crate) fn grant(
         &mut self,
         claim: &Verified<Claim>,
@@ -107,8 +108,7 @@ impl<R: Reader> Core<R> {
         }
         let id = claim_id(claim.bytes());
         self.may_claim(claim, id)?;
-        // Each takes two places in the reply: its entry and the grant.
-        let count = usize::from(claim.count).min(MAX_ITEMS / 2);
+        let count = usize::from(claim.count).min(MAX_ITEMS);
         let unspent = self.queue.unspent(&claim.region, &claim.certificate, now);
         let mut left = MAX_UNSPENT.saturating_sub(unspent);
         let mut refused = 0;
@@ -156,14 +156,15 @@ impl<R: Reader> Core<R> {
                     Some(item.to_wire())
                 }
             };
-            let entries = self.stored(&rows::request_kind(
-                claim.region.as_bytes(),
-                &request,
-                ItemKind::Entry,
-            ))?;
-            if let (Some(entry), Some(item)) = (entries.into_iter().next(), item) {
-                out.push(entry);
-                out.push(item);
+            let found = if picking {
+                let entries =
+                    rows::request_kind(claim.region.as_bytes(), &request, ItemKind::Entry);
+                self.stored(&entries)?.into_iter().next()
+            } else {
+                item
+            };
+            if let Some(found) = found {
+                out.push(found);
                 granted.push(request);
             }
         }

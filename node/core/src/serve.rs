@@ -60,11 +60,16 @@ impl<R: Reader> Core<R> {
                 Err(problem) => PeerReply::Refused(problem),
             },
             CheckedPeerCall::Grant(claim, requests) => {
+                let picks = requests.is_empty();
                 let reply = match self.grant(&claim, requests) {
                     Ok(items) => PeerReply::Grants(item_list(items, false)),
                     Err(problem) => PeerReply::Refused(problem),
                 };
-                return self.reply_after(to, reply);
+                if !picks {
+                    return self.reply_after(to, reply);
+                }
+                // Whom it picked promises nothing: the others are asked while its grants go to disk.
+                reply
             }
             CheckedPeerCall::Lock(lock) => {
                 let reply = match self.grant_lock(&lock) {

@@ -1,7 +1,7 @@
 //! Claiming requests: challenges from the region's holders, then their grants.
 //!
-//! One holder picks, so that claims made at once do not each get half of what they need; the others grant
-//! the same requests, each by its own limits. A request is claimed when W holders granted it.
+//! One holder picks, so that claims made at once do not each get half of what they need; all grant the
+//! same requests, each by its own limits. A request is claimed when W holders granted it.
 
 use std::collections::BTreeMap;
 
@@ -194,23 +194,28 @@ impl<R: Reader> Core<R> {
         rng: &mut dyn CryptoRng,
     ) -> Option<Claim> {
         flow.outstanding = flow.outstanding.saturating_sub(1);
-        match got.items() {
-            Ok((items, _)) => flow.take(&items, what == PICK),
-            Err(problem) => {
-                flow.problems.push(problem);
-                if what == PICK {
-                    return self.next_picker(id, flow, rng);
+        match (what, got.items()) {
+            (PICK, Ok((items, _))) => {
+                flow.picked(&items);
+                let claim = flow.claim.clone();
+                let asked = if flow.order.is_empty() {
+                    Vec::new()
+                } else {
+                    flow.holders.clone()
+                };
+                for holder in asked {
+                    flow.outstanding += 1;
+                    self.ask_grant(id, FOLLOW, holder, &claim, flow.order.clone(), rng);
                 }
             }
-        }
-        if what == PICK && !flow.order.is_empty() {
-            let claim = flow.claim.clone();
-            for holder in flow.holders.clone().into_iter().filter(|h| *h != from) {
-                flow.outstanding += 1;
-                self.ask_grant(id, FOLLOW, holder, &claim, flow.order.clone(), rng);
+            (PICK, Err(problem)) => {
+                flow.problems.push(problem);
+                return self.next_picker(id, flow, rng);
             }
+            (_, Ok((items, _))) => flow.granted(from, &items),
+            (_, Err(problem)) => flow.problems.push(problem),
         }
-        if flow.outstanding > 0 {
+        if flow.outstanding > 0 && !flow.complete() {
             return Some(flow);
         }
         let claimed = flow.claimed();
@@ -227,42 +232,43 @@ impl<R: Reader> Core<R> {
 }
 
 impl Claim {
-    /// Takes a holder's entries and grants.
-    fn take(&mut self, items: &[ItemBytes], picked: bool) {
-        for item in items {
-            match item.kind {
-                ItemKind::Entry => {
-                    let Ok(entry) = from_bytes::<QueueEntry>(&item.body, MAX_ITEM) else {
-                        continue;
-                    };
-                    let Ok(admission) = parse::<Admission>(&entry.admission) else {
-                        continue;
-                    };
-                    if admission.unverified().region != self.claim.region {
-                        continue;
-                    }
-                    let request = admission.unverified().request;
-                    if picked && !self.order.contains(&request) {
-                        self.order.push(request);
-                    }
-                    self.entries.insert(request, entry);
-                }
-                ItemKind::Ticket => {
-                    let Ok(grant) = parse::<TicketGrant>(&item.body) else {
-                        continue;
-                    };
-                    let said = grant.unverified();
-                    if said.claim != self.id {
-                        continue;
-                    }
-                    self.grants
-                        .entry(said.request)
-                        .or_default()
-                        .insert(said.holder, item.body.to_vec());
-                }
-                _ => {}
+    /// Takes the entries that a holder picked, in its order.
+    fn picked(&mut self, items: &[ItemBytes]) {
+        for item in items.iter().filter(|i| i.kind == ItemKind::Entry) {
+            let Ok(entry) = from_bytes::<QueueEntry>(&item.body, MAX_ITEM) else {
+                continue;
+            };
+            let Ok(admission) = parse::<Admission>(&entry.admission) else {
+                continue;
+            };
+            let said = admission.unverified();
+            if said.region != self.claim.region {
+                continue;
+            }
+            if self.entries.insert(said.request, entry).is_none() {
+                self.order.push(said.request);
             }
         }
+    }
+
+    /// Takes a holder's grants.
+    fn granted(&mut self, from: NodeId, items: &[ItemBytes]) {
+        for item in items.iter().filter(|i| i.kind == ItemKind::Ticket) {
+            let Ok(grant) = parse::<TicketGrant>(&item.body) else {
+                continue;
+            };
+            let said = grant.unverified();
+            if said.claim == self.id && said.holder == from {
+                let grants = self.grants.entry(said.request).or_default();
+                grants.insert(from, item.body.to_vec());
+            }
+        }
+    }
+
+    /// Whether every request that was picked is claimed: nobody else's answer is needed.
+    fn complete(&self) -> bool {
+        let enough = |r| self.grants.get(r).is_some_and(|g| g.len() >= self.need);
+        !self.order.is_empty() && self.order.iter().all(enough)
     }
 
     /// The requests with grants of enough holders, in the picker's order.

@@ -174,7 +174,7 @@ impl<R: Reader> Core<R> {
             Ok(receipt) => receipt,
             Err(problem) => return self.then(put.then, Err(problem), rng),
         };
-        self.announce(&put.item);
+        self.announce(&put);
         if let Item::Blob(blob) = put.item.item()
             && let Some(ticket) = blob.ticket()
             && let Some(spend) = CheckedItem::spend(ticket, put.item.stamp())
@@ -209,14 +209,23 @@ impl<R: Reader> Core<R> {
     }
 
     /// Tells who waits, here and at other nodes.
-    fn announce(&mut self, item: &CheckedItem) {
-        let id = match item.item() {
-            Item::Blob(blob) if blob.write().mailbox.size == SizeClass::Small => blob.mailbox(),
-            Item::Mark(state) => state.mark.id(),
-            Item::Blob(blob) => return self.emit(Effect::Changed(blob.mailbox())),
+    fn announce(&mut self, put: &Put) {
+        let item = &put.item;
+        let (id, small) = match item.item() {
+            Item::Blob(blob) => {
+                let mailbox = &blob.write().mailbox;
+                (blob.mailbox(), mailbox.size == SizeClass::Small)
+            }
+            Item::Mark(state) => (state.mark.id(), true),
             _ => return,
         };
-        self.emit(Effect::Changed(id));
+        // A holder says so when it has stored it.
+        if !self.serves(id.as_bytes()) || put.unopened.contains(&self.me.id()) {
+            self.emit(Effect::Changed(id));
+        }
+        if !small {
+            return;
+        }
         let shards = self.view.params().map_or(1, |p| p.shards);
         let topic = Topic::Shard(shard_of(id.as_bytes(), shards));
         self.emit(Effect::Publish {
