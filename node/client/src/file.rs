@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -63,6 +64,8 @@ pub struct StateFile {
     path: PathBuf,
     key: Option<FileKey>,
     sync: bool,
+    /// What clones of it wrote last.
+    last: Arc<Mutex<Option<twin::Last>>>,
 }
 
 impl StateFile {
@@ -73,6 +76,7 @@ impl StateFile {
             path,
             key: None,
             sync: true,
+            last: Arc::default(),
         }
     }
 
@@ -90,9 +94,8 @@ impl StateFile {
     #[must_use]
     pub fn locked(path: PathBuf, key: FileKey) -> Self {
         StateFile {
-            path,
             key: Some(key),
-            sync: true,
+            ..Self::plain(path)
         }
     }
 
@@ -128,10 +131,13 @@ impl StateFile {
     }
 
     fn replace(&self, bytes: &[u8]) -> Result<(), FileError> {
-        twin::write(&self.path, bytes, self.sync).map_err(|source| FileError::Write {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = twin::write(&self.path, bytes, last.take(), self.sync);
+        *last = Some(written.map_err(|source| FileError::Write {
             path: self.path.clone(),
             source,
-        })
+        })?);
+        Ok(())
     }
 
     fn failed(&self, source: LockError) -> FileError {

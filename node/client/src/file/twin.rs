@@ -78,6 +78,9 @@ impl Shape {
     }
 }
 
+/// The beginning of a place.
+type Head = [u8; HEAD];
+
 /// What lies in a place.
 struct Found {
     place: u64,
@@ -85,15 +88,31 @@ struct Found {
     content: Zeroizing<Vec<u8>>,
 }
 
-/// A place as it is written.
-fn filled(number: u64, content: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
+/// The content in force, as whoever wrote it last knows it: which place, and both heads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    place: u64,
+    number: u64,
+    heads: [Head; 2],
+}
+
+/// The head of a place with this content.
+fn head(number: u64, content: &[u8]) -> io::Result<Head> {
     let length = u32::try_from(content.len()).map_err(io::Error::other)?;
-    let mut place = Zeroizing::new(Vec::with_capacity(HEAD + content.len()));
-    place.extend_from_slice(&number.to_le_bytes());
-    place.extend_from_slice(&length.to_le_bytes());
-    place.extend_from_slice(&checksum(number, content));
-    place.extend_from_slice(content);
-    Ok(place)
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(&number.to_le_bytes());
+    head[8..12].copy_from_slice(&length.to_le_bytes());
+    head[12..].copy_from_slice(&checksum(number, content));
+    Ok(head)
+}
+
+/// The heads of both places.
+fn heads(file: &File, shape: Shape) -> io::Result<[Head; 2]> {
+    let mut heads = [[0; HEAD]; 2];
+    for (n, head) in (0..).zip(&mut heads) {
+        file.read_exact_at(head, shape.place(n))?;
+    }
+    Ok(heads)
 }
 
 fn checksum(number: u64, content: &[u8]) -> [u8; 32] {
@@ -162,11 +181,17 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError>
     }
 }
 
-/// Replaces the content. When this returns, it is on disk, if `sync` says so.
+/// Replaces the content. When this returns, it is on disk, if `sync` says so. Who wrote it before passes
+/// what was returned then: if both places still begin so, they need not be read.
 ///
 /// # Errors
 /// What the operating system says: then the content before is there, whole.
-pub(super) fn write(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    content: &[u8],
+    last: Option<Last>,
+    sync: bool,
+) -> io::Result<Last> {
     let opened = fs::OpenOptions::new().read(true).write(true).open(path);
     let file = match opened {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return make(path, content, sync),
@@ -175,19 +200,34 @@ pub(super) fn write(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
     let Some(shape) = Shape::of(&file)?.filter(|shape| content.len() <= shape.capacity) else {
         return make(path, content, sync);
     };
-    let Some(last) = newest(&file, shape)? else {
-        return make(path, content, sync);
+    let mut heads = heads(&file, shape)?;
+    let (place, number) = match last.filter(|last| last.heads == heads) {
+        Some(last) => (last.place, last.number),
+        None => match newest(&file, shape)? {
+            Some(found) => (found.place, found.number),
+            None => return make(path, content, sync),
+        },
     };
-    let place = filled(last.number.saturating_add(1), content)?;
-    file.write_all_at(&place, shape.place(1 - last.place))?;
+    let (place, number) = (1 - place, number.saturating_add(1));
+    let head = head(number, content)?;
+    let at = shape.place(place);
+    file.write_all_at(&head, at)?;
+    file.write_all_at(content, at + HEAD as u64)?;
     if sync {
         file.sync_data()?;
     }
-    Ok(())
+    if let Some(written) = usize::try_from(place).ok().and_then(|n| heads.get_mut(n)) {
+        *written = head;
+    }
+    Ok(Last {
+        place,
+        number,
+        heads,
+    })
 }
 
 /// A new file in the place of an old one, if there is one.
-fn make(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+fn make(path: &Path, content: &[u8], sync: bool) -> io::Result<Last> {
     let shape = Shape::around(content.len());
     let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "too long for a state file");
     if content.len() as u64 > MAX_FILE {
@@ -200,9 +240,16 @@ fn make(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&capacity.to_le_bytes());
     bytes.resize(first, 0);
-    bytes.extend_from_slice(&filled(1, content)?);
+    let head = head(1, content)?;
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(content);
     bytes.resize(length, 0);
-    replace(path, &bytes, sync)
+    replace(path, &bytes, sync)?;
+    Ok(Last {
+        place: 0,
+        number: 1,
+        heads: [head, [0; HEAD]],
+    })
 }
 
 #[cfg(test)]
@@ -226,27 +273,51 @@ mod tests {
         assert!(read(&path).unwrap().is_none());
         for n in 0..5_u8 {
             let new = vec![n; 1 + usize::from(n) * 100];
-            write(&path, &new, true).unwrap();
+            write(&path, &new, None, true).unwrap();
             assert_eq!(content(&path), new);
         }
         let length = fs::metadata(&path).unwrap().len();
-        write(&path, &[7; LEAST], true).unwrap();
+        write(&path, &[7; LEAST], None, true).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), length);
         // What does not fit makes the file larger.
-        write(&path, &[8; LEAST + 1], true).unwrap();
+        write(&path, &[8; LEAST + 1], None, true).unwrap();
         assert_eq!(content(&path), vec![8; LEAST + 1]);
         assert!(fs::metadata(&path).unwrap().len() > length);
-        write(&path, b"", true).unwrap();
+        write(&path, b"", None, true).unwrap();
         assert_eq!(content(&path), b"");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_writes_again_need_not_read_and_sees_what_others_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut last = None;
+        for n in 0..5_u8 {
+            last = Some(write(&path, &[n; 300], last, true).unwrap());
+            assert_eq!(content(&path), [n; 300]);
+        }
+        let shape = Shape::of(&File::open(&path).unwrap()).unwrap().unwrap();
+        let found = newest(&File::open(&path).unwrap(), shape).unwrap().unwrap();
+        assert_eq!((found.number, found.place), (5, last.unwrap().place));
+        // Somebody else writes: what is remembered holds no more.
+        write(&path, b"other", None, true).unwrap();
+        write(&path, b"mine", last, true).unwrap();
+        assert_eq!(content(&path), b"mine");
+        let found = newest(&File::open(&path).unwrap(), shape).unwrap().unwrap();
+        assert_eq!(found.number, 7);
+        // Nor does it of a file that was put in its place.
+        fs::remove_file(&path).unwrap();
+        let last = write(&path, b"first", last, true).unwrap();
+        assert_eq!((last.number, content(&path)), (1, b"first".to_vec()));
     }
 
     #[test]
     fn half_a_content_leaves_the_one_before_in_force() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        write(&path, b"first", true).unwrap();
-        write(&path, b"second", true).unwrap();
+        write(&path, b"first", None, true).unwrap();
+        write(&path, b"second", None, true).unwrap();
         let whole = fs::read(&path).unwrap();
         let [_, second] = places(&path);
         // A crash while the second was written: any byte of it may be the old one.
@@ -257,7 +328,7 @@ mod tests {
             assert_eq!(content(&path), b"first", "byte {at}");
         }
         // The next goes where the torn one was, and not over the one in force.
-        write(&path, b"third", true).unwrap();
+        write(&path, b"third", None, true).unwrap();
         assert_eq!(content(&path), b"third");
         let [first, _] = places(&path);
         assert_eq!(&fs::read(&path).unwrap()[first + HEAD..][..5], b"first");
@@ -267,7 +338,7 @@ mod tests {
     fn what_is_no_such_file_is_damaged_and_replaced_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        write(&path, b"content", true).unwrap();
+        write(&path, b"content", None, true).unwrap();
         let whole = fs::read(&path).unwrap();
         let mut wide = whole.clone();
         wide[MAGIC.len()..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -284,7 +355,7 @@ mod tests {
             fs::write(&path, bad).unwrap();
             assert!(matches!(read(&path), Err(FileError::Damaged { .. })));
         }
-        write(&path, b"new", true).unwrap();
+        write(&path, b"new", None, true).unwrap();
         assert_eq!(content(&path), b"new");
     }
 }
