@@ -142,6 +142,11 @@ impl Reads {
         self.after.get(id).copied()
     }
 
+    /// A mailbox was made just now, and nothing can be in it yet.
+    pub(crate) fn made(&mut self, id: MailboxId, now: Time, every: Seconds) {
+        self.due.entry(id).or_insert(now.plus(every));
+    }
+
     /// A read goes out: a change reported from now on asks for another.
     pub(crate) fn begin(&mut self, id: MailboxId) {
         self.left.remove(&id);

@@ -53,6 +53,7 @@ impl Provider {
             }
         }
         deal.channel.opened = true;
+        self.reads.made(deal.channel.id, now, self.pace.read);
         Ok(())
     }
 

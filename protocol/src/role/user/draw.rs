@@ -263,7 +263,7 @@ impl User {
     }
 
     /// Checks the admission that a node sent: by the token's issuer, for this request.
-    pub(super) fn take_admission(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    pub(super) fn take_admission(&mut self, bytes: &[u8], now: Time) -> Result<(), Problem> {
         let Some(asked) = self.state.asked.as_mut() else {
             return Ok(());
         };
@@ -282,6 +282,7 @@ impl User {
         if !fits {
             return Err(Problem::BrokenChain);
         }
+        self.reads.made(admission.inbox, now, self.pace.read);
         asked.away = None;
         asked.admitted = Some(Admitted {
             bytes: bytes.into(),

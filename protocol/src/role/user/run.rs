@@ -99,7 +99,7 @@ impl User {
     ) -> Result<(), Problem> {
         match (task, answer) {
             (Task::Token, Answer::Token(bytes)) => self.take_token(&bytes, now),
-            (Task::Request, Answer::Admission(bytes)) => self.take_admission(&bytes),
+            (Task::Request, Answer::Admission(bytes)) => self.take_admission(&bytes, now),
             (Task::Marks, Answer::Marks(marks)) => {
                 self.take_marks(&marks, now);
                 Ok(())
