@@ -52,11 +52,7 @@ pub(crate) fn options(
     Options {
         client: clients::from(std::net::Ipv4Addr::new(127, second + third, last, 1)),
         places: places_from(&places, n),
-        pace: Pace {
-            read: Seconds::new(1),
-            round: Seconds::new(1),
-            work: 1 << 14,
-        },
+        pace: Pace::default(),
         rng: stage.seeds.stream(role, number),
         feed: Duration::from_secs(1),
         file: StateFile::plain(stage.net.path().join(format!("{role}-{number}.state"))),
