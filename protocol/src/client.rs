@@ -76,8 +76,7 @@ impl CallKind {
         Self::Publish,
     ];
 
-    /// Whether it only asks: nothing is different afterwards, so it may go out before the state of who asks
-    /// is stored.
+    /// Whether it only asks: nothing is different afterwards.
     #[must_use]
     pub fn reads(self) -> bool {
         matches!(self, Self::Read | Self::ReadMarks | Self::Challenge)
@@ -152,6 +151,7 @@ impl CallKind {
 pub struct Call {
     kind: CallKind,
     body: Vec<u8>,
+    ahead: bool,
 }
 
 impl core::fmt::Debug for Call {
@@ -163,7 +163,22 @@ impl core::fmt::Debug for Call {
 impl Call {
     /// A call of any kind with its body.
     pub fn new(kind: CallKind, body: Vec<u8>) -> Self {
-        Call { kind, body }
+        Call {
+            kind,
+            body,
+            ahead: kind.reads(),
+        }
+    }
+    /// The same, where all that it rests on was in the caller's state already when its last call went out
+    /// that was not [`Call::is_ahead`], or may be lost: it need not wait until the state is stored.
+    pub(crate) fn ahead(mut self) -> Self {
+        self.ahead = true;
+        self
+    }
+    /// Whether it may go out before the state of who makes it is stored: because it only reads, or because
+    /// after a crash the state stored before makes it again in the same bytes.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead
     }
     /// Its kind.
     pub fn kind(&self) -> CallKind {

@@ -37,7 +37,7 @@ use crate::http::Client;
 const STALE: Duration = Duration::from_secs(1);
 /// How soon it is looked at again when a node did not answer.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long what nobody was told of may wait for the disk while answers are under way.
+/// How long what nobody was told of may wait for the disk.
 const LATER: Duration = Duration::from_millis(250);
 /// Shortest pause between two polls, so that a role with much work lets others run.
 const BREATH: Duration = Duration::from_millis(2);
@@ -111,6 +111,8 @@ struct Driver<R: Role> {
     undone: Vec<Box<dyn FnOnce() + Send>>,
     stored: Zeroizing<Vec<u8>>,
     stored_at: Instant,
+    /// The state may be another than the one on disk.
+    behind: bool,
     /// The view whose records are on disk.
     known: Option<TrustView>,
     progress: Progress,
@@ -144,6 +146,7 @@ where
             undone: Vec::new(),
             stored: Zeroizing::default(),
             stored_at: Instant::now(),
+            behind: false,
             known: None,
             progress: Progress::default(),
             told,
@@ -178,6 +181,10 @@ where
             self.report();
             let wake = self.wake().min(self.feed_at.max(Instant::now() + BREATH));
             let wake = again.map_or(wake, |at| wake.min(at));
+            let wake = match self.behind {
+                true => wake.min(self.stored_at + LATER),
+                false => wake,
+            };
             tokio::select! {
                 // Sent, or the handle is gone.
                 _ = &mut stop => break,
@@ -251,18 +258,19 @@ where
         Ok(())
     }
 
-    /// Asks the role what to do, stores it together with what came before, then does it. What only asks
-    /// need not wait for the disk; and the disk waits for what was asked, unless somebody is to be told of
-    /// something: after a crash the role asks again.
+    /// Asks the role what to do, stores it together with what came before, then does it. What is ahead of
+    /// the state need not wait for the disk; and the disk waits a little for what follows, unless somebody
+    /// is to be told of something: after a crash the role asks again.
     async fn poll(&mut self) -> Result<(), DriverError> {
         let calls = self.role.poll(now(), &mut self.options.rng);
         let events = self.role.events();
         self.hear(events);
-        let (reads, others): (Vec<_>, Vec<_>) =
-            calls.into_iter().partition(|(_, call)| call.kind().reads());
-        self.make(reads)?;
+        let (ahead, others): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|(_, call)| call.is_ahead());
+        self.make(ahead)?;
         let acts = !(others.is_empty() && self.unsaid.is_empty() && self.undone.is_empty());
-        if !acts && !self.calls.is_empty() && self.stored_at.elapsed() < LATER {
+        self.behind = !acts && self.stored_at.elapsed() < LATER;
+        if self.behind {
             return Ok(());
         }
         self.settle().await?;

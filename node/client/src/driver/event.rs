@@ -8,7 +8,7 @@ pub trait Event {
     fn stale(&self) -> bool;
 
     /// Whether it may be told before the state is on disk: it promises nothing, and after a crash the role
-    /// says it again.
+    /// says it again, or asks again for what it tells of.
     fn fleeting(&self) -> bool {
         false
     }
@@ -27,6 +27,13 @@ impl Event for UserEvent {
 impl Event for ProviderEvent {
     fn stale(&self) -> bool {
         matches!(self, ProviderEvent::ViewStale(_))
+    }
+
+    fn fleeting(&self) -> bool {
+        matches!(
+            self,
+            ProviderEvent::Claimed { .. } | ProviderEvent::OfferSent { .. }
+        )
     }
 }
 

@@ -27,10 +27,17 @@ const MAX_CLASHES: u8 = 5;
 
 impl Provider {
     pub(super) fn mark_call(&self, id: SlotId) -> Option<Call> {
-        Some(Call::new(
-            CallKind::SetMark,
-            self.state.slots.get(&id)?.mark_state(),
-        ))
+        let slot = self.state.slots.get(&id)?;
+        let call = Call::new(CallKind::SetMark, slot.mark_state());
+        // The booking was stored before its lock was asked for: it comes to this state again.
+        let locked = match slot.used {
+            SlotUse::Booked(ticket) => self.state.deals.get(&ticket).is_some_and(|d| {
+                let taking = d.booking.as_ref().filter(|_| d.change.is_none());
+                taking.is_some_and(|b| b.slot == id && b.locked && b.step == Step::Take)
+            }),
+            _ => false,
+        };
+        Some(if locked { call.ahead() } else { call })
     }
 
     pub(super) fn mark_set(

@@ -188,7 +188,8 @@ impl Provider {
         round
             .claim
             .as_ref()
-            .map(|c| Call::new(CallKind::Claim, c.bytes.clone()))
+            // A round is not stored: what is lost with it lapses.
+            .map(|c| Call::new(CallKind::Claim, c.bytes.clone()).ahead())
     }
 
     /// A round is over; the next one comes after a pause.

@@ -309,20 +309,33 @@ impl Paper {
             .collect()
     }
 
-    /// Lets a role make all the calls that it wants now. With `restart`, it is stored and restored
-    /// before one in three of its steps, as after a crash.
+    /// Lets a role make all the calls that it wants now. With `restart`, it is restored before one in
+    /// three of its steps, as after a crash: from what it was then, or from what had to be on disk.
     pub(in crate::role) fn turn<R: Role>(&mut self, role: &mut R, restart: bool) -> Vec<R::Event> {
         let mut events = Vec::new();
+        let mut disk = role.save();
         for _ in 0..400 {
             if restart && self.rng.next_u32().is_multiple_of(3) {
-                *role = self.restarted(role);
+                let found = match self.rng.next_u32().is_multiple_of(2) {
+                    true => role.save(),
+                    false => disk.clone(),
+                };
+                *role = self.restored(role, &found);
             }
+            let told = events.len();
             let calls: Vec<(CallId, Call)> = role.poll(self.now, &mut self.rng);
             events.extend(role.events());
+            if told < events.len() || calls.iter().any(|(_, call)| !call.is_ahead()) {
+                disk = role.save();
+            }
             let idle = calls.is_empty() && role.wake() != Some(Time::ZERO);
             for (id, call) in calls {
                 let outcome = self.serve(&call);
-                events.extend(role.answer(id, outcome, self.now, &mut self.rng));
+                let told = role.answer(id, outcome, self.now, &mut self.rng);
+                if !told.is_empty() {
+                    disk = role.save();
+                }
+                events.extend(told);
             }
             if idle {
                 return events;
@@ -333,8 +346,12 @@ impl Paper {
 
     /// The role as a crash would leave it, with the view that the driver keeps.
     pub(in crate::role) fn restarted<R: Role>(&self, role: &R) -> R {
+        self.restored(role, &role.save())
+    }
+
+    fn restored<R: Role>(&self, role: &R, disk: &[u8]) -> R {
         let view = role.view().clone();
-        let mut again = R::restore(&role.save()).expect("what was saved");
+        let mut again = R::restore(disk).expect("what was saved");
         again.set_view(view).expect("the same federation");
         again
     }
