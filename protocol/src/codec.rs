@@ -118,9 +118,16 @@ struct Sink<'a>(&'a mut Encoder);
 impl enc::Write for Sink<'_> {
     type Error = Infallible;
 
+    #[inline]
     fn push(&mut self, input: &[u8]) -> Result<(), Infallible> {
-        self.0.reserve(input.len());
-        self.0.bytes.extend_from_slice(input);
+        if self.0.wipes && self.0.bytes.capacity() - self.0.bytes.len() < input.len() {
+            self.0.grow(input.len());
+        }
+        match input {
+            // A head, most often: not worth a copy.
+            [byte] => self.0.bytes.push(*byte),
+            _ => self.0.bytes.extend_from_slice(input),
+        }
         Ok(())
     }
 }
@@ -150,12 +157,10 @@ impl Encoder {
         }
     }
 
-    /// Makes room, in a new buffer if the old one is to be wiped.
-    fn reserve(&mut self, more: usize) {
+    /// Goes on in a larger buffer, and wipes the one that has become too small.
+    #[cold]
+    fn grow(&mut self, more: usize) {
         let (used, room) = (self.bytes.len(), self.bytes.capacity());
-        if !self.wipes || room - used >= more {
-            return;
-        }
         let mut larger = Vec::with_capacity((2 * room).max(used + more));
         larger.extend_from_slice(&self.bytes);
         self.bytes.zeroize();

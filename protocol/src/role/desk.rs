@@ -142,7 +142,8 @@ impl Reads {
         self.after.get(id).copied()
     }
 
-    /// A mailbox was made just now, and nothing can be in it yet.
+    /// A mailbox is new, and nothing is expected in it yet. Its watch says when it is to be read; where
+    /// there is none, the role's pace does.
     pub(crate) fn made(&mut self, id: MailboxId, now: Time, every: Seconds) {
         self.due.entry(id).or_insert(now.plus(every));
     }

@@ -30,7 +30,8 @@ impl Provider {
             Place::Mailbox(channel.to_provider.clone()),
             Place::Mailbox(channel.out.mailbox.clone()),
         ];
-        self.open_order(places, now)
+        // A deal that is lost before its offer was made lapses, as its channel does.
+        self.open_order(places, now).map(Call::ahead)
     }
 
     pub(super) fn channel_opened(

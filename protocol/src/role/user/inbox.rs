@@ -139,6 +139,8 @@ impl User {
                 asks: None,
                 owed: false,
             };
+            let id = channel.to_user.id();
+            self.reads.made(id, now, self.pace.read);
             asked.channels.insert(ticket, channel);
         }
         let (Some(channel), Ok(kept)) = (
