@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use lapwing_protocol::id::{ClaimId, NodeId, RecordId, RegionId, RequestId};
-use lapwing_protocol::item::CheckedItem;
+use lapwing_protocol::item::{CheckedItem, ItemBytes};
 use lapwing_protocol::peer::PeerReply;
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::{Hour, Millis, Time};
@@ -69,6 +69,8 @@ pub struct Core<R> {
     pub(crate) claims: BTreeMap<ClaimId, (Vec<RequestId>, Millis)>,
     /// When each provider claimed lately in a region.
     pub(crate) recent_claims: BTreeMap<(RegionId, RecordId), Vec<(Millis, ClaimId)>>,
+    /// The tickets granted to the claims picked last, until they are asked for by name.
+    pub(crate) picked: VecDeque<(ClaimId, BTreeMap<RequestId, ItemBytes>)>,
     /// What opened the mailboxes written to lately: the requests of an inbox.
     pub(crate) openers: BTreeMap<[u8; 32], Vec<RequestId>>,
     /// What is in mailboxes that are open to all, or deleted from.
@@ -135,6 +137,7 @@ impl<R: Reader> Core<R> {
             fetches: BTreeMap::new(),
             claims: BTreeMap::new(),
             recent_claims: BTreeMap::new(),
+            picked: VecDeque::new(),
             openers: BTreeMap::new(),
             boxes: BTreeMap::new(),
             before: None,

@@ -1,5 +1,7 @@
 //! What a region's holder grants: challenges to its providers, tickets for claims, booking locks.
 
+use std::collections::BTreeMap;
+
 use lapwing_protocol::bounded::Bytes;
 use lapwing_protocol::client::CheckedLock;
 use lapwing_protocol::cose::{Verified, parse, sign_verified};
@@ -31,6 +33,8 @@ const MAX_CLAIMS: usize = 30;
 const CLAIM_WINDOW_MS: u64 = 60_000;
 /// How long a claim's picks are remembered for a repeated call, in milliseconds.
 const CLAIM_MEMORY_MS: u64 = 600_000;
+/// Of how many claims the picked tickets are at hand; those of others are read from the store.
+const PICKED: usize = 16;
 
 impl<R: Reader> Core<R> {
     fn challenge_nonce(&self, region: &RegionId, certificate: &RecordId, window: u64) -> [u8; 32] {
@@ -123,6 +127,10 @@ impl<R: Reader> Core<R> {
         let params = self.view.params().ok_or(Problem::NotReady)?.clone();
         let mut out = Vec::new();
         let mut granted = Vec::new();
+        let mut tickets = match self.picked.iter().position(|(c, _)| *c == id) {
+            Some(at) if !picking => self.picked.remove(at).map(|(_, t)| t).unwrap_or_default(),
+            _ => BTreeMap::new(),
+        };
         for request in asked {
             let ticket = ticket_id(&id, &request);
             let entry = match self.queue.entry(&claim.region, &request) {
@@ -131,7 +139,11 @@ impl<R: Reader> Core<R> {
             };
             let item = match self.queue.may_grant(&claim.region, &request, &ticket, now) {
                 Err(_) => continue,
-                Ok(Decision::Already) => self.own_ticket(&claim.region, &request, &ticket)?,
+                Ok(Decision::Already) if picking => None,
+                Ok(Decision::Already) => match tickets.remove(&request) {
+                    Some(ticket) => Some(ticket),
+                    None => self.own_ticket(&claim.region, &request, &ticket)?,
+                },
                 Ok(Decision::Granted) if left == 0 => {
                     refused += 1;
                     continue;
@@ -157,6 +169,7 @@ impl<R: Reader> Core<R> {
                 }
             };
             let found = if picking {
+                tickets.extend(item.map(|ticket| (request, ticket)));
                 let entries =
                     rows::request_kind(claim.region.as_bytes(), &request, ItemKind::Entry);
                 self.stored(&entries)?.into_iter().next()
@@ -171,10 +184,13 @@ impl<R: Reader> Core<R> {
         if out.is_empty() && refused > 0 {
             return Err(Problem::TooManyClaims);
         }
-        self.numbers.claims += u64::from(!granted.is_empty());
         if picking {
+            self.picked.truncate(PICKED - 1);
+            self.picked.push_front((id, tickets));
             self.claims
                 .insert(id, (granted, self.now.plus_millis(CLAIM_MEMORY_MS)));
+        } else {
+            self.numbers.claims += u64::from(!granted.is_empty());
         }
         Ok(out)
     }
