@@ -4,9 +4,10 @@ import argparse
 import time
 from datetime import UTC, datetime
 
-from .api import Api
+from .api import Api, Problem
 from .trust import Trust
 from .user import User
+from .wire import Refused
 
 
 def main():
@@ -51,4 +52,11 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Refused as why:
+        raise SystemExit(f"what came does not hold: {why}") from None
+    except Problem as why:
+        raise SystemExit(f"the node refuses: {why}") from None
+    except OSError as why:
+        raise SystemExit(f"no answer: {why}") from None

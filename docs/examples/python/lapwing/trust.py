@@ -56,11 +56,14 @@ class Trust:
     """What is in force now."""
 
     def __init__(self, api, federation_file):
-        with open(federation_file, "rb") as file:
-            pinned = tomllib.load(file)
-        roots = sorted(bytes.fromhex(root) for root in pinned["roots"])
-        threshold = pinned["threshold"]
-        self.federation = wire.hash_of("lapwing/v1/federation", [pinned["name"], roots, threshold])
+        try:
+            with open(federation_file, "rb") as file:
+                pinned = tomllib.load(file)
+            roots = sorted(bytes.fromhex(root) for root in pinned["roots"])
+            threshold, name = pinned["threshold"], pinned["name"]
+        except (OSError, ValueError, KeyError, TypeError) as why:
+            raise SystemExit(f"{federation_file}: not a federation file: {why}") from None
+        self.federation = wire.hash_of("lapwing/v1/federation", [name, roots, threshold])
         self.api, self.roots, self.threshold = api, roots, threshold
         self.refresh()
 
