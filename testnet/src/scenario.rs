@@ -21,7 +21,7 @@ pub const DAY: &str = include_str!("../scenarios/day.toml");
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("cannot read the scenario {}: {source}", path.display())]
+    #[error("cannot read the scenario {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -29,10 +29,10 @@ pub enum ScenarioError {
         source: std::io::Error,
     },
     /// It is not TOML, or has a field that no scenario has.
-    #[error("{0}")]
+    #[error(transparent)]
     Parse(#[from] toml::de::Error),
     /// Its numbers do not fit together.
-    #[error("{0}")]
+    #[error(transparent)]
     Wrong(#[from] Wrong),
 }
 

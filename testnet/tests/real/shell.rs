@@ -225,7 +225,7 @@ fn wrong_steps(shell: &Shell, net: &Net) {
     let other = net.node(0).unwrap().id().to_hex();
     shell.registration(net, &other, 1, now());
     check(&[
-        ("user", &again, 1, "choose another --dir"),
+        ("user", &again, 1, "choose another directory"),
         ("provider", &user, 1, "lapwing user"),
         // Steps in the wrong order.
         ("user", "offers", 1, "lapwing user ask"),
