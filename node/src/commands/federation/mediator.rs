@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::keyfile::KeyFile;
 use super::{cosign, date, entry, files};
+use crate::commands::role::words;
 use crate::config;
 use crate::shell::now;
 
@@ -97,9 +98,12 @@ impl Register {
             );
             return Ok(());
         }
-        let of = needed.map_or(String::new(), |n| format!(" of {n}"));
+        let has = match needed {
+            Some(n) => format!("{found} of {}", words::count(n, "signature")),
+            None => words::count(found, "signature"),
+        };
         println!(
-            "{}: registration {} of {:?}, until {}, has {found}{of} signatures{}",
+            "{}: registration {} of {:?}, until {}, has {has}{}",
             self.into.display(),
             registration.sequence,
             registration.name.as_str(),

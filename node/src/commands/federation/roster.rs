@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::files::{self, Readers};
 use super::keyfile::KeyFile;
 use super::{cosign, date, draft, entry, params};
+use crate::commands::role::words;
 use crate::config;
 use crate::shell::now;
 
@@ -218,9 +219,10 @@ impl Sign {
             return Ok(());
         }
         println!(
-            "{}: roster {} has {found} of {needed} signatures{}",
+            "{}: roster {} has {found} of {}{}",
             self.into.display(),
             roster.sequence,
+            words::count(needed, "signature"),
             if signed.again {
                 "; this root had signed before"
             } else {

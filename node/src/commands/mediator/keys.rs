@@ -125,6 +125,9 @@ pub(super) fn refused(error: PublishError) -> Failure {
         PublishError::UnknownApplication | PublishError::Decided => {
             ": see `lapwing mediator applications`"
         }
+        PublishError::KeyReplaced => {
+            ": make another refresher with `lapwing mediator delegate`, and end this one"
+        }
         PublishError::UnknownSerial(_) => ": see `lapwing mediator providers`",
         PublishError::UnknownReport => ": see `lapwing mediator reports`",
         _ => "",

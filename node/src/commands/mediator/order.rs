@@ -7,7 +7,7 @@ use lapwing_protocol::time::Seconds;
 use serde_json::json;
 
 use super::keys::refused;
-use crate::commands::role::words::{exact, shown};
+use crate::commands::role::words::{count, exact, shown};
 use crate::commands::role::{Failure, Hand};
 
 /// Certificates that end within this time are counted as such.
@@ -45,7 +45,10 @@ pub(super) async fn publish(hand: &Hand<Mediator>) -> Result<(), Failure> {
     };
     hand.say(
         "ready",
-        format!("Everything is published: {regions} regions, and the inbox is open. Next: {next}."),
+        format!(
+            "Everything is published: {}, and the inbox is open. Next: {next}.",
+            count(regions, "region")
+        ),
         json!({ "regions": regions }),
     );
     Ok(())
@@ -81,10 +84,14 @@ pub(super) async fn status(hand: &Hand<Mediator>) -> Result<(), Failure> {
                 at.map_or_else(|| "no".to_owned(), |at| format!("until {}", shown(at)))
             };
             let text = format!(
-                "Mediator {id}\nregistered   {}\ncertificate  {}\nstatus       {}\n{regions} regions, {providers} providers ({expiring} end within 14 days), {applications} applications, {reports} reports\nNext: {next}.",
+                "Mediator {id}\nregistered   {}\ncertificate  {}\nstatus       {}\n{}, {} (to end within 14 days: {expiring}), {}, {}\nNext: {next}.",
                 until(registered),
                 until(certificate),
                 until(status),
+                count(regions, "region"),
+                count(providers, "provider"),
+                count(applications, "application"),
+                count(reports, "report"),
             );
             let data = json!({
                 "mediator": id.to_hex(), "registered_until": registered.map(exact),

@@ -260,11 +260,11 @@ pub(super) async fn list(hand: &Hand<Mediator>, which: Providers) -> Result<(), 
                 .iter()
                 .map(|p| {
                     let line = format!(
-                        "{:>5}  {}  until {}  {} regions{}",
+                        "{:>5}  {}  until {}  {}{}",
                         p.serial,
                         p.name.as_str(),
                         shown(p.expires),
-                        p.regions.len(),
+                        words::count(p.regions.len(), "region"),
                         if p.superseded {
                             "  (has a later one)"
                         } else {

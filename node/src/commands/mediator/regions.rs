@@ -246,7 +246,10 @@ async fn import(hand: &Hand<Mediator>, rows: &[Row]) -> Result<(), Failure> {
         .map_err(refused)?;
     hand.say(
         "regions_imported",
-        format!("{added} regions added, {changed} changed. Next: `lapwing mediator publish`."),
+        format!(
+            "{} added, {changed} changed. Next: `lapwing mediator publish`.",
+            words::count(added, "region")
+        ),
         json!({ "added": added, "changed": changed }),
     );
     Ok(())
@@ -343,7 +346,10 @@ async fn remove(hand: &Hand<Mediator>, which: Vec<String>) -> Result<(), Failure
     hand.settled().await?;
     hand.say(
         "regions_removed",
-        format!("{count} regions removed; requests that wait there go unanswered."),
+        format!(
+            "{} removed; requests that wait there go unanswered.",
+            words::count(count, "region")
+        ),
         json!({ "removed": count }),
     );
     Ok(())
@@ -361,7 +367,10 @@ async fn renew(hand: &Hand<Mediator>, which: Vec<String>) -> Result<(), Failure>
     hand.settled().await?;
     hand.say(
         "regions_renewed",
-        format!("{count} regions have new keys; their providers get them."),
+        format!(
+            "New keys for {}; the providers get them.",
+            words::count(count, "region")
+        ),
         json!({ "renewed": count }),
     );
     Ok(())

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::slots::number;
 use crate::commands::role::Said;
-use crate::commands::role::words::{exact, short, shown};
+use crate::commands::role::words::{count, exact, short, shown};
 
 fn problem(event: &str, text: &str, p: lapwing_protocol::problem::Problem) -> Said {
     Said::new(
@@ -35,8 +35,8 @@ pub(super) fn tell(event: &ProviderEvent) -> Option<Said> {
         } => Said::new(
             "certified",
             format!(
-                "Certified, serial {serial}, for {} regions, until {}",
-                regions.len(),
+                "Certified, serial {serial}, for {}, until {}",
+                count(regions.len(), "region"),
                 shown(*expires)
             ),
             json!({

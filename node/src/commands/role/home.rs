@@ -138,7 +138,7 @@ impl Home {
     fn absent(&self) -> Result<(), Failure> {
         if self.dir.join("identity.toml").exists() || self.state().exists() {
             return Err(anyhow!(
-                "{}: holds an identity already: choose another --dir",
+                "{}: holds an identity already: choose another directory",
                 self.dir.display()
             )
             .into());

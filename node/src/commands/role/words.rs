@@ -15,6 +15,11 @@ pub(crate) fn short(id: &impl ToString) -> String {
     id.to_string().chars().take(SHOWN).collect()
 }
 
+/// So many of something: `1 region`, `3 regions`.
+pub(crate) fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
 /// What a region is called, with the criteria that tell it from others of the area.
 pub(crate) fn region(name: &Text<120>, criteria: &[(Text<40>, Text<80>)]) -> String {
     let criteria: Vec<String> = criteria
