@@ -443,7 +443,7 @@ async fn idle(options: &Options, stage: &mut Stage) -> anyhow::Result<Row> {
         ours.0.push(node.rss as f64 / 1024.0);
         theirs.0.push(bare.rss as f64 / 1024.0);
     }
-    let baseline = "libp2p with the same behaviours, an open sled";
+    let baseline = "libp2p with the same transports and behaviours, an open sled";
     Ok(Row::bounded(
         "node_idle_rss",
         "MiB",

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::http::serve;
-use super::idle::{Behaviour, BehaviourEvent, behaviour, swarm, topic};
+use super::idle::{Behaviour, BehaviourEvent, TCP, behaviour, swarm, topic};
 use crate::child::{listen, say};
 
 /// The number of the topic that stands for that of trust records.
@@ -78,7 +78,7 @@ async fn start(
 ) -> anyhow::Result<At> {
     let key = Keypair::generate_ed25519();
     let behaviour = behaviour(&key)?;
-    let mut swarm = swarm(key, behaviour)?;
+    let mut swarm = swarm(key, behaviour, &[TCP])?;
     let listening = async {
         loop {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {

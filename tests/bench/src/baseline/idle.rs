@@ -32,6 +32,10 @@ const TOPICS: u16 = 257;
 /// Topics that a node of a federation by the standard parameters is subscribed to: its shards, and
 /// that of trust records.
 const SUBSCRIBED: u16 = 17;
+/// Where a baseline listens by TCP, as a node does.
+pub(super) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+/// Where it listens by QUIC, as a node does too.
+const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 /// The largest gossip message with its envelope.
 const FRAME: usize = 32 * 1024;
 
@@ -63,16 +67,20 @@ fn idle() -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
     let key = Keypair::generate_ed25519();
     let behaviour = behaviour(&key)?;
     Ok(async move {
-        let mut swarm = swarm(key, behaviour)?;
+        let mut swarm = swarm(key, behaviour, &[TCP, QUIC])?;
         loop {
             let _event = swarm.select_next_some().await;
         }
     })
 }
 
-/// A swarm that listens on the loopback interface and is subscribed to what a node is subscribed to.
-/// Within a runtime.
-pub(super) fn swarm(key: Keypair, behaviour: Behaviour) -> anyhow::Result<Swarm<Behaviour>> {
+/// A swarm with a node's transports that listens at these addresses, and is subscribed to what a node is
+/// subscribed to. Within a runtime.
+pub(super) fn swarm(
+    key: Keypair,
+    behaviour: Behaviour,
+    addresses: &[&str],
+) -> anyhow::Result<Swarm<Behaviour>> {
     let mut swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_tcp(
@@ -80,13 +88,16 @@ pub(super) fn swarm(key: Keypair, behaviour: Behaviour) -> anyhow::Result<Swarm<
             noise::Config::new,
             yamux::Config::default,
         )?
+        .with_quic()
         .with_behaviour(|_| behaviour)?
         .with_swarm_config(|c| {
             c.with_idle_connection_timeout(Duration::from_secs(24 * 3600))
                 .with_max_negotiating_inbound_streams(512)
         })
         .build();
-    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
+    for address in addresses {
+        swarm.listen_on(address.parse()?)?;
+    }
     for n in 0..SUBSCRIBED {
         swarm.behaviour_mut().gossip.subscribe(&topic(n))?;
     }
