@@ -3,6 +3,7 @@
 use lapwing_protocol::role::MediatorEvent;
 use serde_json::json;
 
+use super::keys::told;
 use super::providers::{reason, report_json};
 use crate::commands::role::Said;
 use crate::commands::role::words::{exact, short, shown};
@@ -68,12 +69,12 @@ pub(super) fn tell(event: &MediatorEvent) -> Option<Said> {
         ),
         MediatorEvent::NotRefreshed(e) => Said::new(
             "not_refreshed",
-            format!("The status was not dated anew: {e}"),
+            format!("The status was not dated anew: {}", told(e)),
             json!({ "why": e.to_string() }),
         ),
         MediatorEvent::NotRenewed(e) => Said::new(
             "not_renewed",
-            format!("Region keys were not renewed: {e}"),
+            format!("Region keys were not renewed: {}", told(e)),
             json!({ "why": e.to_string() }),
         ),
         MediatorEvent::ViewStale(p) => Said::quiet("view_stale", json!({ "problem": p.text() })),

@@ -110,7 +110,12 @@ impl Certify {
 
 /// What a refusal of a mediator's role means for its person.
 pub(super) fn refused(error: PublishError) -> Failure {
-    let next = match &error {
+    Failure::Failed(anyhow!(told(&error)))
+}
+
+/// What is wrong, and what to do next.
+pub(super) fn told(error: &PublishError) -> String {
+    let next = match error {
         PublishError::NotRegistered => "; `lapwing mediator register` says how",
         PublishError::NotCertified | PublishError::CertificateOver | PublishError::OrderOver => {
             ": `lapwing mediator certify`"
@@ -132,7 +137,7 @@ pub(super) fn refused(error: PublishError) -> Failure {
         PublishError::UnknownReport => ": see `lapwing mediator reports`",
         _ => "",
     };
-    Failure::Failed(anyhow!("{error}{next}"))
+    format!("{error}{next}")
 }
 
 /// Writes the order of a certificate.

@@ -33,6 +33,8 @@ pub struct Refresher {
     state: RefresherState,
     view: TrustView,
     desk: Desk<Publish>,
+    /// It was told that another key follows up the status now.
+    replaced: bool,
     events: Vec<MediatorEvent>,
 }
 
@@ -66,6 +68,7 @@ impl Refresher {
             state,
             view,
             desk: Desk::new(),
+            replaced: false,
             events: Vec::new(),
         }
     }
@@ -199,7 +202,14 @@ impl Role for Refresher {
     type Event = MediatorEvent;
 
     fn poll(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Vec<(CallId, Call)> {
+        let replaced = matches!(self.standing(now), Err(PublishError::KeyReplaced));
+        if replaced && !self.replaced {
+            let told = MediatorEvent::NotRefreshed(PublishError::KeyReplaced);
+            self.events.push(told);
+        }
+        self.replaced = replaced;
         if self.state.outgoing.is_empty()
+            && !replaced
             && self.due().is_some_and(|due| due <= now)
             && self.desk.ready(&Publish, now)
             && let Err(error) = self.refresh(now)
@@ -298,6 +308,7 @@ impl Role for Refresher {
             state,
             view,
             desk: Desk::new(),
+            replaced: false,
             events: Vec::new(),
         })
     }

@@ -314,6 +314,10 @@ fn with_fresh_keys_certificates_stand_and_letters_to_the_former_are_answered() {
         refresher.revoke(&[1], w.paper.now),
         Err(PublishError::KeyReplaced)
     );
+    let told = MediatorEvent::NotRefreshed(PublishError::KeyReplaced);
+    assert_eq!(w.paper.turn(&mut refresher, false), vec![told], "by itself");
+    w.paper.pass(86_400);
+    assert_eq!(w.paper.turn(&mut refresher, false), Vec::new(), "once");
     // When the former inbox and the mailboxes of its time are over, the keys are gone.
     assert_eq!(w.mediator.watching().len(), 2);
     w.paper.pass(122 * 86_400);
