@@ -18,6 +18,8 @@ pub(crate) enum AskError {
     // The causes are in the text, and in no chain, or they would be printed twice.
     #[error("no node answers at {socket} ({cause}): start it with `lapwing run`", socket = socket.display())]
     Away { socket: PathBuf, cause: io::Error },
+    #[error("the node has not answered for {} seconds: is it stopped, or its disk stuck? Look at its log", PATIENCE.as_secs())]
+    Late,
     #[error("the node does not answer ({0}): look at its log")]
     Silent(io::Error),
     #[error("the node's answer is cut short: is it of this version?")]
@@ -34,6 +36,15 @@ pub(crate) struct Reply {
 
 /// Asks, and waits for the whole answer.
 pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<Reply, AskError> {
+    ask_within(PATIENCE, socket, method, path)
+}
+
+fn ask_within(
+    patience: Duration,
+    socket: &Path,
+    method: &str,
+    path: &str,
+) -> Result<Reply, AskError> {
     let mut stream = UnixStream::connect(socket).map_err(|cause| {
         let socket = socket.to_owned();
         match cause.kind() {
@@ -42,8 +53,8 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<Reply, AskE
         }
     })?;
     let exchange = || -> io::Result<String> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         write!(
             stream,
             "{method} {path} HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
@@ -52,7 +63,12 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<Reply, AskE
         stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    parse(&{ exchange }().map_err(AskError::Silent)?).ok_or(AskError::Cut)
+    let answer = { exchange }().map_err(|cause| match cause.kind() {
+        // How a socket says that its time is over.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Late,
+        _ => AskError::Silent(cause),
+    })?;
+    parse(&answer).ok_or(AskError::Cut)
 }
 
 fn parse(answer: &str) -> Option<Reply> {
@@ -72,6 +88,15 @@ fn parse(answer: &str) -> Option<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_the_question_and_stays_silent_is_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let _stopped = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let said = ask_within(Duration::from_millis(50), &socket, "GET", "/status");
+        assert!(matches!(said, Err(AskError::Late)));
+    }
 
     #[test]
     fn an_answer_is_taken_apart() {

@@ -1,7 +1,7 @@
 //! `lapwing publish`: hands signed records of the chain of trust to a running node.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -232,9 +232,14 @@ impl Target {
     /// One request on a connection of its own.
     fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, Failure> {
         let away = |e: std::io::Error| {
-            Failure::Away(anyhow!(
-                "no node answers at {self} ({e}): start it with `lapwing run`"
-            ))
+            Failure::Away(match e.kind() {
+                // How a socket says that its time is over.
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!(
+                    "the node at {self} has not answered for {} seconds: is it stopped, or its disk stuck? Look at its log",
+                    PATIENCE.as_secs()
+                ),
+                _ => anyhow!("no node answers at {self} ({e}): start it with `lapwing run`"),
+            })
         };
         let (host, prefix) = match self {
             Target::Admin(_) => ("localhost", ""),
