@@ -201,6 +201,37 @@ fn a_booking_that_crosses_a_decline_is_answered() {
     assert_eq!(w.paper.contents(&offer.to_user).len(), 1);
 }
 
+#[test]
+fn what_is_given_up_to_be_listed_again_is_declined() {
+    for restart in [false, true] {
+        let mut w = World::new(605, restart, false);
+        w.provider.set_policy(OfferPolicy {
+            per_slot: 1,
+            ..OfferPolicy::default()
+        });
+        w.slots(3);
+        let ada = w.user("Ada", None);
+        w.go(6);
+        let [first] = w.users[ada].offers().try_into().expect("one offer");
+        assert_eq!(held(&w), 3);
+        let now = w.paper.now;
+        w.users[ada].relist(now).expect("listed again");
+        w.go(6);
+        assert_eq!(declined(&w), 1, "once");
+        // The same provider may offer anew, by another ticket.
+        let mut offers = w.users[ada].offers();
+        offers.retain(|o| o.id != first.id);
+        let [next] = offers.try_into().expect("another offer");
+        assert_eq!(held(&w), 3);
+        let now = w.paper.now;
+        w.users[ada]
+            .book(&next.id, 0, now, &mut w.paper.rng)
+            .expect("booked");
+        w.go(6);
+        assert_eq!((w.status(ada), declined(&w)), (CONFIRMED, 1));
+    }
+}
+
 /// A second practice in the same region.
 fn another(w: &mut World) -> Provider {
     let mut other = Provider::create(

@@ -1,5 +1,6 @@
-//! Offers that a user does not take: once a booking is confirmed, the providers of the others are told, so
-//! that their slots are free for somebody else at once. Until then they stay open as alternatives.
+//! Offers that a user does not take: once a booking is confirmed, or they were given up to be listed again,
+//! their providers are told, so that the slots are free for somebody else at once. Until then they stay
+//! open as alternatives.
 
 use rand_core::CryptoRng;
 
@@ -48,7 +49,7 @@ impl Asked {
         let others = self
             .channels
             .iter()
-            .filter(|(ticket, _)| self.taken_elsewhere(ticket));
+            .filter(|(ticket, channel)| channel.given_up || self.taken_elsewhere(ticket));
         others
             .filter_map(|(ticket, channel)| {
                 let open: Vec<RecordId> = self
