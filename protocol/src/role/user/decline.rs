@@ -44,23 +44,26 @@ impl Asked {
     }
 
     /// The channels on which something is open that is not taken, with the offers to name. What a
-    /// provider without a certificate offered is left to expire.
+    /// provider without a certificate offered is left to expire. Of what was given up that which holds
+    /// slots still: a provider that has none left may yet offer another one.
     fn to_decline(&self, now: Time) -> Vec<(TicketId, Vec<RecordId>)> {
-        let others = self
-            .channels
+        self.channels
             .iter()
-            .filter(|(ticket, channel)| channel.given_up || self.taken_elsewhere(ticket));
-        others
             .filter_map(|(ticket, channel)| {
+                let elsewhere = self.taken_elsewhere(ticket);
                 let open: Vec<RecordId> = self
                     .offers
                     .iter()
                     .filter(|(_, o)| o.offer.ticket == *ticket && now <= o.offer.expires)
-                    .filter(|(_, o)| !matches!(o.gone, Some(Gone::Declined | Gone::Withdrawn)))
+                    .filter(|(_, o)| match o.gone {
+                        Some(Gone::Declined | Gone::Withdrawn) => false,
+                        Some(Gone::GivenUp) => elsewhere || o.has_free(),
+                        None | Some(Gone::Closed) => elsewhere,
+                    })
                     .map(|(id, _)| *id)
                     .take(MAX_DECLINED)
                     .collect();
-                let waited_for = channel.owed || channel.asks.is_some();
+                let waited_for = elsewhere && (channel.owed || channel.asks.is_some());
                 (!open.is_empty() || waited_for).then_some((*ticket, open))
             })
             .collect()
