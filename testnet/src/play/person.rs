@@ -239,6 +239,10 @@ impl Person {
             UserEvent::Refused(p) | UserEvent::BadAnswer(p) | UserEvent::Redrawn(p) => {
                 self.tell(format!("trouble: {}", p.text()));
             }
+            UserEvent::ChangeRejected { reason, .. } => {
+                self.tell(format!("is refused its change: {reason:?}"));
+            }
+            UserEvent::NothingFree { .. } => self.tell("is told that nothing is free"),
             UserEvent::BookingWithdrawn(why) => self.tell(format!("trouble: {why}")),
             UserEvent::NoMoreOffers => self.tell("trouble: gets no more offers"),
             _ => {}
