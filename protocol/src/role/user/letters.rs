@@ -189,6 +189,11 @@ impl User {
             Decision::Confirmed => {
                 asked.becomes(BookingStatus::Confirmed, now);
                 asked.held(&lock, Held::Yes);
+                // What was expected after an earlier booking was turned down is owed no more.
+                if let Some(channel) = asked.channels.get_mut(&ticket) {
+                    channel.asks = None;
+                    channel.owed = false;
+                }
                 self.events
                     .push(UserEvent::Confirmed { offer, slot, start });
             }

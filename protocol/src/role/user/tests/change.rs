@@ -332,3 +332,26 @@ fn the_last_letters_of_a_channel_are_left_for_cancellations() {
     let last = maker.letters(&s.paper).pop().expect("a letter").1;
     assert!(matches!(last, ToProvider::Cancellation(_)));
 }
+
+#[test]
+fn who_was_turned_down_before_may_ask_for_other_slots_all_the_same() {
+    for restart in [false, true] {
+        let mut s = Scene::new(470, restart);
+        let mut maker = Maker::new(&mut s.paper);
+        let offer = maker.send_offer(&mut s.paper, 3);
+        s.go(2);
+        s.book(&offer, 0);
+        s.go(1);
+        let id = maker.letters(&s.paper).last().expect("a booking").0;
+        // Others of the offer are free: no further offer follows.
+        let no = Decision::Rejected(Rejection::SlotTaken);
+        maker.decide(&mut s.paper, id, &offer, 0, no);
+        s.go(1);
+        s.booked(&mut maker, &offer, 1);
+        let now = s.paper.now;
+        let asked = s.user.ask_other_slots(now, &mut s.paper.rng);
+        assert_eq!(asked, Ok(()));
+        let again = s.user.ask_other_slots(now, &mut s.paper.rng);
+        assert_eq!(again, Err(ChangeError::Pending), "that one waits");
+    }
+}
