@@ -58,6 +58,11 @@ impl<T: Ord + Clone> Desk<T> {
             .min()
     }
 
+    /// Whether a task's call is under way.
+    pub(crate) fn flying(&self, task: &T) -> bool {
+        self.tries.get(task).is_some_and(|t| t.flying)
+    }
+
     /// Whether a task is neither under way nor waiting.
     pub(crate) fn ready(&self, task: &T, now: Time) -> bool {
         self.start(task, Time::ZERO).is_some_and(|at| at <= now)

@@ -101,8 +101,11 @@ impl User {
     }
 
     /// When patience with an issuer that is away ends. While that is the node talked to, there is no
-    /// better one to draw at.
+    /// better one to draw at; and a request that is on its way may be admitted yet.
     pub(super) fn patience_ends(&self) -> Option<Time> {
+        if self.desk.flying(&Task::Request) {
+            return None;
+        }
         let asked = self.state.asked.as_ref().filter(|a| a.admitted.is_none())?;
         let elsewhere = asked.token.as_ref()?.issuer != self.state.node;
         let end = asked.away?.plus(self.state.patience?);

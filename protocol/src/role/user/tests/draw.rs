@@ -107,6 +107,30 @@ fn an_issuer_that_is_away_is_left_after_a_while() {
 }
 
 #[test]
+fn a_request_on_its_way_is_not_given_up() {
+    let (mut paper, mut user) = asking(913);
+    user.set_patience(Some(Seconds::new(100)));
+    paper.refuse.insert(CallKind::Request, Problem::IssuerAway);
+    paper.turn(&mut user, false);
+    let there = paper.fixture.nodes().nth(1).expect("another").id;
+    user.set_node(there);
+    paper.pass(99);
+    let calls = user.poll(paper.now, &mut paper.rng);
+    let [(id, call)] = calls.as_slice() else {
+        panic!("one call, not {}", calls.len());
+    };
+    assert_eq!(call.kind(), CallKind::Request);
+    // Patience ends, and the answer comes after that.
+    paper.pass(10);
+    assert!(user.poll(paper.now, &mut paper.rng).is_empty());
+    paper.refuse.clear();
+    let outcome = paper.serve(call);
+    user.answer(*id, outcome, paper.now, &mut paper.rng);
+    assert_eq!(user.status(), UserStatus::Waiting);
+    assert!(user.overview().redrawn.is_empty());
+}
+
+#[test]
 fn patience_may_have_no_end_and_the_person_may_lose_it() {
     let (mut paper, mut user) = asking(911);
     user.set_patience(None);
