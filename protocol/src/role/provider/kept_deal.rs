@@ -183,11 +183,6 @@ impl Deal {
         self.offers.iter().any(|o| o.open(now))
     }
 
-    /// Whether something may still come of it by itself, so that its request needs no other ticket.
-    pub(super) fn live(&self, now: Time) -> bool {
-        (self.channel.opened && self.expects(now)) || !self.sent
-    }
-
     /// The slots that its open offers hold, or that its first one shall hold; each once.
     pub(super) fn held(&self, now: Time) -> BTreeSet<SlotId> {
         let planned = self.planned.iter().filter(|_| self.first.is_none());

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_core::CryptoRng;
 
 use super::held::Held;
+use super::kept_deal::Deal;
 use super::plan::Candidate;
-use super::state::Skipped;
+use super::state::{Skipped, SlotId};
 use super::{Provider, ProviderEvent};
 use crate::booking::{Wish, challenge_binding};
 use crate::bounded::List;
@@ -153,7 +154,7 @@ impl Provider {
             .state
             .deals
             .values()
-            .filter(|d| d.region == region && d.booking.is_none() && d.live(now))
+            .filter(|d| d.region == region && d.booking.is_none() && self.live(d, now))
             .count();
         let held = self.held.iter().filter(|h| h.region == region).count();
         let count = self.room(now);
@@ -230,7 +231,7 @@ impl Provider {
         // Who waits for a slot already comes first.
         self.serve_owed(now, rng);
         self.serve_held(now, rng);
-        let live = self.state.deals.values().filter(|d| d.live(now));
+        let live = self.state.deals.values().filter(|d| self.live(d, now));
         let mut known: BTreeSet<RequestId> = live.map(|d| d.request).collect();
         known.extend(self.state.skipped.keys().copied());
         let held = self.held.iter().map(|h| &h.candidate);
@@ -276,6 +277,19 @@ impl Provider {
             listed,
             offering: made,
         });
+    }
+
+    /// Whether something may still come of a deal by itself, so that its request needs no other ticket. An
+    /// open offer whose slots all went to others brings nothing.
+    fn live(&self, deal: &Deal, now: Time) -> bool {
+        let offerable = |id: &SlotId| {
+            let slot = self.state.slots.get(id);
+            slot.is_some_and(|s| s.offerable(now))
+        };
+        let expects = || {
+            deal.booking.is_some() || deal.owed.is_some() || deal.held(now).iter().any(offerable)
+        };
+        !deal.sent || (deal.channel.opened && expects())
     }
 
     /// Checks what a node says was claimed. Nothing for a request of `known`.

@@ -232,6 +232,36 @@ fn what_is_given_up_to_be_listed_again_is_declined() {
     }
 }
 
+#[test]
+fn who_was_left_with_nothing_is_offered_what_comes_later() {
+    for restart in [false, true] {
+        let mut w = World::new(606, restart, false);
+        w.provider.set_policy(OfferPolicy {
+            per_slot: 2,
+            ..OfferPolicy::default()
+        });
+        w.slots(1);
+        let ada = w.user("Ada", None);
+        let bert = w.user("Bert", None);
+        w.go(6);
+        let offered = |w: &World, user: usize| w.users[user].offers().len();
+        assert_eq!((offered(&w, ada), offered(&w, bert)), (1, 1));
+        w.book(bert, 0).expect("booked");
+        w.go(4);
+        assert_eq!(w.status(bert), CONFIRMED);
+        // Nothing is declined, since nothing is held; the former offer is in nobody's way all the same.
+        w.users[ada].refresh_marks();
+        w.go(4);
+        assert_eq!((offered(&w, ada), declined(&w)), (0, 0));
+        w.slots(3);
+        w.go(6);
+        assert_eq!(offered(&w, ada), 1);
+        w.book(ada, 0).expect("booked");
+        w.go(4);
+        assert_eq!(w.status(ada), CONFIRMED);
+    }
+}
+
 /// A second practice in the same region.
 fn another(w: &mut World) -> Provider {
     let mut other = Provider::create(
