@@ -63,6 +63,7 @@ fn without_a_fresh_status_nothing_is_offered_but_what_was_offered_is_booked() {
     // Claimed shortly before the status ends.
     w.sleep(6 * 86_400_000 + 86_000_000);
     let tickets = w.claim(0, 0, 1).unwrap();
+    w.next_provider();
     let more = w.claim(0, 0, 1).unwrap();
     let until = w.now().plus(Seconds::DAY);
     w.call(0, &tickets[0].offer(1, until)).unwrap();
@@ -137,6 +138,7 @@ fn a_holder_that_lost_its_store_grants_nothing_before_it_knows_what_it_granted()
         let mut w = World::new(seed, 3);
         let (user, _) = w.place(0, 0).unwrap();
         let first = w.claim(0, 0, 1).unwrap().remove(0);
+        w.next_provider();
         let second = w.claim(0, 0, 1).unwrap().remove(0);
         w.converge(30_000);
         // Nodes 0 and 1 grant a lock that node 2 does not hear of; then 1 loses its store, 0 is away.

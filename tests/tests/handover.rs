@@ -37,6 +37,7 @@ fn a_dropped_node_leaves_and_nothing_is_lost() {
             let node = stays[region % stays.len()];
             let (user, _) = w.place(node, region).unwrap();
             let first = w.claim(node, region, 1).unwrap().remove(0);
+            w.next_provider();
             let second = w.claim(node, region, 1).unwrap().remove(0);
             let (call, _) = first.lock(&user.key, 1);
             w.call(node, &call).unwrap();

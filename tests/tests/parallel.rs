@@ -119,6 +119,7 @@ fn sixteen_at_one_slot_and_two_tickets_of_each_leave_one_lock_a_token() {
     each_seed(2, |seed| {
         let mut w = World::new(seed, 5);
         let users = sixteen(&mut w);
+        w.next_provider();
         let second = w.claim(1, 0, 16).unwrap();
         assert_eq!(second.len(), 16);
         let mark = w.mark();
@@ -176,6 +177,7 @@ fn who_asks_to_be_listed_again_is_listed_at_every_holder() {
             while let Some(ticket) = w.claim(0, 0, 1).unwrap().pop() {
                 w.call(1, &ticket.offer(1, until)).unwrap();
                 tickets.push(ticket);
+                w.next_provider();
             }
             assert_eq!(tickets.len(), 2, "as many open offers as it may have");
             let ids: Vec<_> = tickets.iter().map(Ticket::id).collect();

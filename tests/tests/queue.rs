@@ -34,6 +34,10 @@ fn a_claim_yields_tickets_in_order_and_an_offer_reaches_the_inbox() {
     let all = claim_once(&mut w, 1, 20);
     assert_eq!(all.len(), 4);
     assert!(all.iter().all(|t| t.grants.len() >= 2), "W grants");
+    w.run(3_000);
+    let own = claim_once(&mut w, 3, 2);
+    assert!(own.is_empty(), "all have a ticket of this provider");
+    w.next_provider();
     let again = claim_once(&mut w, 3, 2);
     let first: Vec<RequestId> = again.iter().map(|t| t.grant.request).collect();
     assert_eq!(
@@ -73,6 +77,7 @@ fn open_offers_are_bounded_and_lapsed_tickets_come_back() {
             let (call, key) = w.claim_call(0, 3, &challenges);
             asks.push(w.ask(node, &call));
             keys.push(key);
+            w.next_provider();
         }
         let answers = w.answers(&asks);
         let mut held: BTreeMap<RequestId, Vec<Ticket>> = BTreeMap::new();
@@ -105,6 +110,7 @@ fn open_offers_are_bounded_and_lapsed_tickets_come_back() {
             w.call(3, &ticket.offer(2, until)).unwrap();
         }
         w.sleep(400_000);
+        w.next_provider();
         assert!(
             claim_once(&mut w, 4, 20).is_empty(),
             "spent tickets do not lapse"
@@ -126,6 +132,7 @@ fn never_are_two_locks_of_one_token_held() {
         let mut tickets = Vec::new();
         for _ in 0..3 {
             tickets.extend(claim_once(&mut w, 0, 1));
+            w.next_provider();
         }
         assert_eq!(tickets.len(), 3);
         assert!(tickets.iter().all(|t| t.grant.request == placed.id));

@@ -119,10 +119,10 @@ impl<R: Reader> Core<R> {
         let (asked, picking) = match (requests.is_empty(), self.claims.get(&id)) {
             (false, _) => (requests.into_iter().take(count).collect(), false),
             (true, Some((before, _))) => (before.clone(), true),
-            (true, None) => (
-                self.queue.pick(&claim.region, count, now, Some(&claim.key)),
-                true,
-            ),
+            (true, None) => {
+                let without = Some(&claim.certificate);
+                (self.queue.pick(&claim.region, count, now, without), true)
+            }
         };
         let params = self.view.params().ok_or(Problem::NotReady)?.clone();
         let mut out = Vec::new();

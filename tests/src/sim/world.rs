@@ -1,11 +1,11 @@
 //! The world: nodes, clock, events; and what carries out the effects of the cores.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use lapwing_core::{Alarm, CallFailure, CallTag, ClientTag, Core, Input, PeerTag, Severity};
 use lapwing_protocol::client::{Answer, Call, check_call};
-use lapwing_protocol::id::NodeId;
+use lapwing_protocol::id::{MailboxId, NodeId};
 use lapwing_protocol::peer::{PeerCall, PeerReply, check_peer_call};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::testing::{Fixture, TestProvider};
@@ -72,12 +72,17 @@ pub(super) const CAUGHT: PeerTag = PeerTag(u64::MAX);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ask(u64);
 
+/// How many other providers are certified beside the world's.
+const OTHERS: usize = 5;
+
 /// A federation of simulated nodes.
 pub struct World {
     /// Who is who, with all keys.
     pub fixture: Fixture,
     /// A provider certified for all regions.
     pub provider: TestProvider,
+    /// Others, certified alike ([`World::next_provider`]).
+    pub(super) others: VecDeque<TestProvider>,
     /// The seed's randomness, for tests too.
     pub rng: ChaCha20Rng,
     /// How the network behaves.
@@ -86,6 +91,8 @@ pub struct World {
     pub alarms: Vec<(usize, Alarm)>,
     /// Faults that nodes found with others: finder, culprit, text.
     pub faults: Vec<(usize, NodeId, Severity, &'static str)>,
+    /// Which nodes told who waits there that a mailbox changed.
+    pub woken: BTreeSet<(usize, MailboxId)>,
     /// How many calls went from node to node.
     pub calls: u64,
     pub(super) now: Millis,
@@ -110,8 +117,20 @@ impl World {
     pub fn with(mut fixture: Fixture, seed: u64) -> Self {
         let all: Vec<usize> = (0..fixture.mediator.regions.len()).collect();
         let provider = fixture.certify(&all);
+        let others = (0..OTHERS).map(|_| fixture.certify(&all)).collect();
         let view = fixture.view();
-        Self::start_with(fixture, provider, seed, &view)
+        let mut world = Self::start_with(fixture, provider, seed, &view);
+        world.others = others;
+        world
+    }
+
+    /// Goes on as the next provider: whose claims yield also the requests that the one before has tickets
+    /// of.
+    pub fn next_provider(&mut self) {
+        if let Some(next) = self.others.pop_front() {
+            let before = std::mem::replace(&mut self.provider, next);
+            self.others.push_back(before);
+        }
     }
 
     /// A world of nodes that know the roster alone.
@@ -184,6 +203,8 @@ impl World {
             now: fixture.now.millis().plus_millis(60_000),
             fixture,
             provider,
+            others: VecDeque::new(),
+            woken: BTreeSet::new(),
             rng,
             net: Net::default(),
             alarms: Vec::new(),

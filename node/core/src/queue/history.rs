@@ -35,12 +35,23 @@ impl Holders {
     }
 }
 
+/// Who granted a ticket.
+#[derive(Clone, Copy)]
+pub(super) struct Granter {
+    /// The holder's number.
+    pub(super) holder: u32,
+    /// The number of the certificate that claimed; of this node's own grants alone.
+    pub(super) certificate: Option<u32>,
+}
+
 /// What is known of a ticket under one key. Honest holders name one key for a ticket; who names
 /// another gets a row of its own, so that it cannot act for the rightful one.
 pub(super) struct TicketRow {
     pub(super) ticket: TicketId,
     pub(super) key: [u8; 32],
     pub(super) holders: Holders,
+    /// The number of the certificate that this node granted it to.
+    certificate: Option<u32>,
     lapses: Time,
     /// When the offer that it was spent on expires; the latest of several.
     offer: Option<Time>,
@@ -85,11 +96,12 @@ impl History {
         ticket: TicketId,
         key: [u8; 32],
         lapses: Time,
-        holder: u32,
+        by: Granter,
     ) {
         let row = self.ticket_row(ticket, key);
         row.lapses = row.lapses.max(lapses);
-        row.holders.add(holder);
+        row.holders.add(by.holder);
+        row.certificate = row.certificate.or(by.certificate);
     }
 
     pub(super) fn add_spend(&mut self, ticket: TicketId, key: [u8; 32], offer_expires: Time) {
@@ -162,6 +174,16 @@ impl History {
         self.relisted.binary_search(lock).is_ok()
     }
 
+    /// Whether a certificate has a ticket that this node granted, that counts as open, and that was not
+    /// given up.
+    pub(super) fn open_for(&self, certificate: u32, now: Time) -> bool {
+        self.tickets.iter().any(|row| {
+            row.certificate == Some(certificate)
+                && now < row.open_until()
+                && !self.is_given_up(&row.ticket)
+        })
+    }
+
     /// Each ticket that was not given up, with the time until which it counts as open.
     pub(super) fn ticket_ends(&self) -> impl Iterator<Item = (TicketId, Time)> {
         self.tickets
@@ -211,6 +233,7 @@ impl History {
                     ticket,
                     key,
                     holders: Holders::default(),
+                    certificate: None,
                     lapses: Time::ZERO,
                     offer: None,
                 };

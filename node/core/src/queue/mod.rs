@@ -32,33 +32,39 @@ use lapwing_protocol::queue::{LockGrant, Release, Relist, TicketGrant};
 use lapwing_protocol::time::Time;
 
 pub use entry::{Decision, Entry, Limits};
+use history::Granter;
 use region::RegionQueue;
 use slot::Slot;
 use unspent::Unspent;
 
-/// How many entries [`QueueIndex::pick`] passes over, at most, because of the key it leaves out.
-/// Claims have fresh keys, so an honest one passes over none; without a bound a provider that uses
-/// one key for ever would make every claim walk its whole past.
-pub const MAX_PASSED_OVER: usize = 256;
+/// How many entries [`QueueIndex::pick`] passes over, at most, because their tickets are with the provider
+/// that claims: as many as it may have slots, so that it still finds others behind all its open offers.
+pub const MAX_PASSED_OVER: usize = 4096;
 
-/// Gives nodes small numbers, so that a grant costs four bytes and not thirty-two. Numbers follow
-/// arrival and are never compared: only how many there are, and whether it is [`ME`].
-struct Nodes(BTreeMap<NodeId, u32>);
+/// Gives nodes, or certificates, small numbers, so that a grant costs four bytes and not thirty-two.
+/// Numbers follow arrival and are never compared: only how many there are, and whether they are the same.
+struct Numbers<K>(BTreeMap<K, u32>);
 
 /// This node's own number.
 const ME: u32 = 0;
 
-impl Nodes {
-    fn number(&mut self, node: NodeId) -> u32 {
+impl<K: Ord> Numbers<K> {
+    fn number(&mut self, of: K) -> u32 {
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        *self.0.entry(node).or_insert(next)
+        *self.0.entry(of).or_insert(next)
+    }
+
+    fn known(&self, of: &K) -> Option<u32> {
+        self.0.get(of).copied()
     }
 }
 
 /// The queues of all regions this node holds.
 pub struct QueueIndex {
     limits: Limits,
-    nodes: Nodes,
+    nodes: Numbers<NodeId>,
+    /// Those on whose claims this node granted tickets.
+    certificates: Numbers<RecordId>,
     regions: BTreeMap<RegionId, RegionQueue>,
     unspent: Unspent,
     /// Of requests up to this lottery epoch this node may have forgotten locks that it granted.
@@ -94,7 +100,8 @@ impl QueueIndex {
     pub fn new(me: NodeId, limits: Limits) -> Self {
         Self {
             limits,
-            nodes: Nodes(BTreeMap::from([(me, ME)])),
+            nodes: Numbers(BTreeMap::from([(me, ME)])),
+            certificates: Numbers(BTreeMap::new()),
             regions: BTreeMap::new(),
             unspent: Unspent::default(),
             forgotten: None,
@@ -133,12 +140,12 @@ impl QueueIndex {
     /// Adds one holder's grant of a ticket. Feed it every grant that is known, also those that come
     /// with a spend or a lock order.
     pub fn add_ticket(&mut self, grant: &TicketGrant) {
-        let holder = self.nodes.number(grant.holder);
-        let ticket = grant.ticket();
+        let granter = self.granter(grant);
+        let (holder, ticket) = (granter.holder, grant.ticket());
         let mut spent = false;
         self.change(grant.region, grant.request, grant.expires, |slot| {
             let history = slot.history_mut();
-            history.add_ticket(ticket, *grant.key.as_bytes(), grant.lapses, holder);
+            history.add_ticket(ticket, *grant.key.as_bytes(), grant.lapses, granter);
             spent = history.is_spent(&ticket);
         });
         if holder == ME && !spent && grant.lapses > self.expired {
@@ -149,11 +156,11 @@ impl QueueIndex {
 
     /// Adds the spend of the ticket that `grant` is a grant of; [`QueueIndex::add_ticket`] included.
     pub fn add_spend(&mut self, grant: &TicketGrant, spend: &Spend) {
-        let holder = self.nodes.number(grant.holder);
+        let granter = self.granter(grant);
         self.change(grant.region, grant.request, grant.expires, |slot| {
             let key = *grant.key.as_bytes();
             slot.history_mut()
-                .add_ticket(grant.ticket(), key, grant.lapses, holder);
+                .add_ticket(grant.ticket(), key, grant.lapses, granter);
             slot.history_mut()
                 .add_spend(grant.ticket(), key, spend.offer_expires);
         });
@@ -209,8 +216,9 @@ impl QueueIndex {
     }
 
     /// The first requests of a region's list, at most `count`: in order of epoch, then priority.
-    /// Not listed are requests with as many open offers as they may have, booked ones, and those
-    /// on which the claim key `without` has an open offer or ticket.
+    /// Not listed are requests with as many open offers as they may have, booked ones, and those on
+    /// which the certificate `without` has an open offer or ticket that this node granted. (Grants of
+    /// other holders do not count here: one that makes them up could else hide requests from a provider.)
     ///
     /// Looks at no more than `count` + [`MAX_PASSED_OVER`] entries, however long the queue is.
     /// Grants nothing; it is `&mut` because it brings the list up to `now`. A list does not go back:
@@ -220,7 +228,7 @@ impl QueueIndex {
         region: &RegionId,
         count: usize,
         now: Time,
-        without: Option<&VerifyingKey>,
+        without: Option<&RecordId>,
     ) -> Vec<RequestId> {
         self.pick_counted(region, count, now, without).0
     }
@@ -231,10 +239,11 @@ impl QueueIndex {
         region: &RegionId,
         count: usize,
         now: Time,
-        without: Option<&VerifyingKey>,
+        without: Option<&RecordId>,
     ) -> (Vec<RequestId>, usize) {
+        let without = without.and_then(|certificate| self.certificates.known(certificate));
         match self.regions.get_mut(region) {
-            Some(queue) => queue.pick(count, now, without.map(VerifyingKey::as_bytes)),
+            Some(queue) => queue.pick(count, now, without),
             None => (Vec::new(), 0),
         }
     }
@@ -365,6 +374,15 @@ impl QueueIndex {
             !region.is_empty()
         });
         removed
+    }
+
+    /// Who granted a ticket, and if it was this node, to whom.
+    fn granter(&mut self, grant: &TicketGrant) -> Granter {
+        let holder = self.nodes.number(grant.holder);
+        Granter {
+            holder,
+            certificate: (holder == ME).then(|| self.certificates.number(grant.certificate)),
+        }
     }
 
     fn change(

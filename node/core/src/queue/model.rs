@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lapwing_protocol::id::{LockId, NodeId, RegionId, RequestId, TicketId};
+use lapwing_protocol::id::{LockId, NodeId, RecordId, RegionId, RequestId, TicketId};
 use lapwing_protocol::key::VerifyingKey;
 use lapwing_protocol::mailbox::Spend;
 use lapwing_protocol::problem::Problem;
@@ -40,6 +40,8 @@ impl Fact {
 #[derive(Default)]
 struct Ticket {
     holders: BTreeSet<NodeId>,
+    /// With the certificates that each holder says it granted it to.
+    certificates: BTreeSet<(NodeId, RecordId)>,
     lapses: Option<Time>,
     offer: Option<Time>,
 }
@@ -157,15 +159,17 @@ impl Model<'_> {
         region: &RegionId,
         count: usize,
         now: Time,
-        without: Option<&VerifyingKey>,
+        without: Option<&RecordId>,
     ) -> Vec<RequestId> {
         let mut listed = Vec::new();
         for request in self.requests(region) {
             let Some(about) = self.about(region, &request) else {
                 continue;
             };
-            let left_out = about.tickets.iter().any(|((_, key), row)| {
-                without.is_some_and(|k| k.as_bytes() == key) && row.open(now)
+            let left_out = about.tickets.iter().any(|((ticket, _), row)| {
+                without.is_some_and(|c| row.certificates.contains(&(self.me, *c)))
+                    && row.open(now)
+                    && !about.given_up.contains(ticket)
             });
             let open = self.open(&about, now).len();
             if now < about.entry.expires
@@ -319,6 +323,7 @@ impl About {
             .entry((grant.ticket(), *grant.key.as_bytes()))
             .or_default();
         row.holders.insert(grant.holder);
+        row.certificates.insert((grant.holder, grant.certificate));
         row.lapses = row.lapses.max(Some(grant.lapses));
         row
     }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::model::{Fact, Model};
 use super::tests::{
-    END, LIMITS, claim_key, entry, grant, index, key, lock, lock_grant, node, region, release,
-    relist, request, spend, ticket, time,
+    END, LIMITS, certificate, claim_key, entry, grant, index, key, lock, lock_grant, node, region,
+    release, relist, request, spend, ticket, time,
 };
 use super::*;
 
@@ -53,7 +53,7 @@ fn check(
         prop_assert_eq!(index.is_empty(&r), known.is_empty());
         prop_assert!(index.entries(&r).map(|(request, _)| request).eq(known));
         for count in [0, 1, 100] {
-            let without = [None, Some(claim_key(0)), Some(claim_key(1))];
+            let without = [None, Some(certificate(0)), Some(certificate(2))];
             for without in without.iter().map(Option::as_ref) {
                 let picked = index.pick(&r, count, now, without);
                 prop_assert_eq!(picked, model.pick(&r, count, latest, without));

@@ -126,7 +126,7 @@ impl RegionQueue {
         &mut self,
         count: usize,
         now: Time,
-        without: Option<&[u8; 32]>,
+        without: Option<u32>,
     ) -> (Vec<RequestId>, usize) {
         self.advance(now);
         let now = self.board.clock;
@@ -144,7 +144,7 @@ impl RegionQueue {
             seen += 1;
             let slot = self.slots.get(request);
             let passed_over =
-                without.is_some_and(|key| slot.is_some_and(|slot| slot.open_for(key, now)));
+                without.is_some_and(|by| slot.is_some_and(|slot| slot.open_for(by, now)));
             if !passed_over {
                 picked.push(*request);
             }

@@ -113,10 +113,9 @@ impl Slot {
         self.booked = booked;
     }
 
-    /// Whether `key` has an open ticket or offer here.
-    pub(super) fn open_for(&self, key: &[u8; 32], now: Time) -> bool {
-        let mut rows = self.history().tickets().iter();
-        rows.any(|row| row.key == *key && now < row.open_until())
+    /// Whether a certificate has an open ticket or offer here that this node granted.
+    pub(super) fn open_for(&self, certificate: u32, now: Time) -> bool {
+        self.history().open_for(certificate, now)
     }
 
     pub(super) fn locked(&self, limits: Limits) -> Option<LockId> {

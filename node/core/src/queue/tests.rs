@@ -59,6 +59,11 @@ pub(super) fn ticket(c: u8, q: u8) -> TicketId {
     ticket_id(&claim(c), &request(q))
 }
 
+/// Two claims are of one certificate.
+pub(super) fn certificate(c: u8) -> RecordId {
+    RecordId::from_bytes([c / 2; 32])
+}
+
 /// A request's token key has its number, a claim's key that and 100.
 pub(super) fn claim_key(c: u8) -> VerifyingKey {
     key(100 + c)
@@ -78,7 +83,7 @@ pub(super) fn entry(q: u8, expires: u64) -> Entry {
 
 pub(super) fn grant(holder: u8, r: u8, q: u8, c: u8, lapses: u64) -> TicketGrant {
     TicketGrant {
-        certificate: lapwing_protocol::id::RecordId::from_bytes([9; 32]),
+        certificate: certificate(c),
         holder: node(holder),
         region: region(r),
         request: request(q),
@@ -185,22 +190,43 @@ fn a_pick_costs_the_same_in_a_long_queue() {
 }
 
 #[test]
-fn one_key_for_ever_finds_a_bound() {
-    let mut index = queue(1000);
-    let all = index.pick(&region(0), 1000, time(0), None);
-    for q in &all {
-        let ticket = TicketGrant {
-            request: *q,
-            ..grant(1, 0, 0, 0, 10)
-        };
-        index.add_ticket(&ticket);
-    }
-    let (none, seen) = index.pick_counted(&region(0), 20, time(1), Some(&claim_key(0)));
-    assert_eq!((none.len(), seen), (0, 20 + MAX_PASSED_OVER));
-    assert_eq!(
-        index.pick(&region(0), 20, time(1), Some(&claim_key(1))),
-        all[..20]
-    );
+fn who_has_a_ticket_is_not_picked_for_the_same_provider_again() {
+    let bound = u32::try_from(MAX_PASSED_OVER).unwrap();
+    let mut index = queue(bound + 100);
+    let all = index.pick(&region(0), MAX_PASSED_OVER + 100, time(0), None);
+    let give = |index: &mut QueueIndex, holder: u8, some: &[RequestId]| {
+        for q in some {
+            let ticket = TicketGrant {
+                request: *q,
+                ..grant(holder, 0, 0, 0, 10)
+            };
+            index.add_ticket(&ticket);
+        }
+    };
+    // What another holder says it granted keeps nothing from a provider.
+    give(&mut index, 1, &all[..40]);
+    let (mine, other) = (certificate(0), certificate(2));
+    assert_ne!(mine, other);
+    let first = index.pick(&region(0), 20, time(1), Some(&mine));
+    assert_eq!(first, all[..20]);
+    give(&mut index, 0, &all[..20]);
+    let (next, seen) = index.pick_counted(&region(0), 20, time(1), Some(&mine));
+    assert_eq!((&next[..], seen), (&all[20..40], 40));
+    let first = index.pick(&region(0), 20, time(1), Some(&other));
+    assert_eq!(first, all[..20], "for another provider");
+    // What was given up is picked again, as is what has lapsed.
+    index.add_relist(&Relist {
+        request: all[3],
+        tickets: List::try_from(vec![ticket_id(&claim(0), &all[3])]).unwrap(),
+        ..relist(0, 0, &[], &[])
+    });
+    assert_eq!(index.pick(&region(0), 1, time(1), Some(&mine)), [all[3]]);
+    // However many there are: a look has its bound.
+    give(&mut index, 0, &all);
+    let (found, seen) = index.pick_counted(&region(0), 20, time(2), Some(&mine));
+    assert_eq!((found, seen), (vec![all[3]], 20 + MAX_PASSED_OVER));
+    let first = index.pick(&region(0), 20, time(10), Some(&mine));
+    assert_eq!(first, all[..20]);
 }
 
 #[test]

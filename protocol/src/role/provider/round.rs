@@ -143,20 +143,14 @@ impl Provider {
             return None;
         }
         let most = usize::from(self.view.params()?.claim_size);
-        // Those passed over, and those with an offer from here, are still listed, and come first again.
+        // Those passed over are listed again when their tickets lapse. Who has an offer from here is not
+        // listed for this certificate.
         let passed = self
             .state
             .skipped
             .values()
             .filter(|s| s.region == region)
             .count();
-        let offered = self
-            .state
-            .deals
-            .values()
-            .filter(|d| d.region == region && d.booking.is_none() && self.live(d, now))
-            .count();
-        let held = self.held.iter().filter(|h| h.region == region).count();
         let count = self.room(now);
         if count == 0 {
             return None;
@@ -165,7 +159,7 @@ impl Provider {
         let claim = Claim {
             certificate: self.state.certificate.as_ref()?.id,
             region,
-            count: u8::try_from((count + passed + offered + held).min(most)).ok()?,
+            count: u8::try_from((count + passed).min(most)).ok()?,
             key: key.verifying_key(),
             answers: List::try_from(answers).ok()?,
             time: now,

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::bounded::Bytes;
 use crate::client::{Answer, Call, CallKind, CheckedCall, Claims, Marks, Openings, check_call};
 use crate::cose::{Verified, parse, sign};
-use crate::id::{LockId, MailboxId, NodeId, RegionId, RequestId};
+use crate::id::{LockId, MailboxId, NodeId, RecordId, RegionId, RequestId, TicketId};
 use crate::item::{CheckedItem, Item, ItemKind, item_id};
 use crate::mailbox::{Ack, Entry, Mailbox, MarkState, Opening, Page, Place, Receipt, ack_message};
 use crate::problem::Problem;
@@ -62,6 +62,15 @@ pub(in crate::role) struct Paper {
     nonces: BTreeMap<NodeId, [u8; 32]>,
     /// Grants of claims already answered: a claim asked twice is answered alike.
     claims: BTreeMap<[u8; 32], Claims>,
+    /// Tickets that were granted and not given up.
+    tickets: BTreeMap<TicketId, Ticket>,
+}
+
+/// A ticket: of which request, to which certificate, until when it counts as open.
+struct Ticket {
+    request: RequestId,
+    certificate: RecordId,
+    until: Time,
 }
 
 impl Paper {
@@ -89,6 +98,7 @@ impl Paper {
             relisted: Vec::new(),
             nonces: BTreeMap::new(),
             claims: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             fixture,
         }
     }
@@ -228,6 +238,11 @@ impl Paper {
                     Some(there) if there.item != item.id() => return Err(Problem::SlotConflict),
                     _ => self.blobs.insert((id, slot), entry),
                 };
+                if let Some(spend) = blob.ticket().and_then(|t| t.spend())
+                    && let Some(ticket) = self.tickets.get_mut(&spend.ticket)
+                {
+                    ticket.until = spend.offer_expires;
+                }
             }
             Item::Deletion(d) => {
                 self.blobs.remove(&(d.mailbox.id(), d.slot));
@@ -238,7 +253,10 @@ impl Paper {
                 self.released.insert(release.lock);
                 self.locks.retain(|_, lock| *lock != release.lock);
             }
-            Item::Relist(relist) => self.relisted.push((**relist).clone()),
+            Item::Relist(relist) => {
+                self.tickets.retain(|id, _| !relist.tickets.contains(id));
+                self.relisted.push((**relist).clone());
+            }
             _ => return Err(Problem::Internal),
         }
         Ok(self.receipt(item.kind(), item.body()))

@@ -1,6 +1,8 @@
 //! The queue of the federation on paper: admissions, claims, locks.
 
-use super::{Paper, Waiting};
+use std::collections::BTreeSet;
+
+use super::{Paper, Ticket, Waiting};
 use crate::booking::challenge_binding;
 use crate::bounded::Bytes;
 use crate::client::{Answer, Challenges, Claims, Locks};
@@ -9,7 +11,7 @@ use crate::id::{LockId, NodeId, RegionId, RequestId, TicketId};
 use crate::item::{CheckedRequest, request_id};
 use crate::problem::Problem;
 use crate::queue::{
-    Admission, Challenge, Claim, Claimed, LockGrant, QueueEntry, TicketGrant, claim_id,
+    Admission, Challenge, Claim, Claimed, LockGrant, QueueEntry, TicketGrant, claim_id, ticket_id,
 };
 use crate::seal::{Purpose, short_seal};
 use crate::testing::list;
@@ -100,11 +102,26 @@ impl Paper {
         {
             return Err(Problem::ChallengeFailed);
         }
-        let listed = self
-            .queue
-            .iter()
-            .filter(|w| w.region == claim.region && !self.locks.contains_key(&w.request));
+        // Who has a ticket of this provider is not listed for it.
+        let tickets = self.tickets.values();
+        let mine: BTreeSet<RequestId> = tickets
+            .filter(|t| t.certificate == claim.certificate && self.now < t.until)
+            .map(|t| t.request)
+            .collect();
+        let listed = self.queue.iter().filter(|w| {
+            w.region == claim.region
+                && !self.locks.contains_key(&w.request)
+                && !mine.contains(&w.request)
+        });
+        let lapses = self.now.plus(self.fixture.params.ticket_life);
         let claimed = listed.take(claim.count.into()).map(|w| {
+            let ticket = Ticket {
+                request: w.request,
+                certificate: claim.certificate,
+                until: lapses,
+            };
+            self.tickets
+                .insert(ticket_id(&claim_id(claim.bytes()), &w.request), ticket);
             let grants = self.fixture.nodes().take(2).map(|n| {
                 let grant = TicketGrant {
                     holder: n.id,
@@ -113,7 +130,7 @@ impl Paper {
                     claim: claim_id(claim.bytes()),
                     key: claim.key,
                     inbox: w.inbox,
-                    lapses: self.now.plus(self.fixture.params.ticket_life),
+                    lapses,
                     expires: w.expires,
                     certificate: claim.certificate,
                 };
