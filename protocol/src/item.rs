@@ -21,7 +21,8 @@ use crate::token::PriorityToken;
 use crate::{wire_code, wire_struct};
 
 pub use verify::{
-    check, check_admission, check_blob_write, check_grant, check_request, check_ticket, make,
+    check, check_admission, check_blob_write, check_grant, check_request, check_ticket,
+    check_written, make,
 };
 
 /// Most bytes of an item's body.

@@ -313,15 +313,43 @@ wire_struct! {
     }
 }
 
+wire_struct! {
+    /// That a blob was written, without the blob: what is told of those that are not gossiped whole.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Written {
+        /// The mailbox.
+        pub mailbox: Mailbox,
+        /// The slot.
+        pub slot: u32,
+        /// BLAKE3 of the blob.
+        pub blob: [u8; 32],
+        /// What authorised it.
+        pub auth: WriteAuth,
+    }
+}
+
+impl From<&BlobWrite> for Written {
+    fn from(write: &BlobWrite) -> Self {
+        Written {
+            mailbox: write.mailbox.clone(),
+            slot: write.slot,
+            blob: *blake3::hash(&write.blob).as_bytes(),
+            auth: write.auth.clone(),
+        }
+    }
+}
+
 /// Longest encoding of a [`BlobWrite`].
 pub const MAX_BLOB_WRITE: usize = MAX_BLOB + 8 * 1024;
 
 /// The bytes that a slot's key signs for a write: mailbox id, slot and BLAKE3 of the blob.
 pub fn write_message(mailbox: &MailboxId, slot: u32, blob: &[u8]) -> [u8; 32] {
-    hash(
-        "lapwing/v1/blob-write",
-        &(*mailbox, slot, *blake3::hash(blob).as_bytes()),
-    )
+    written_message(mailbox, slot, blake3::hash(blob).as_bytes())
+}
+
+/// [`write_message`] by the blob's BLAKE3.
+pub fn written_message(mailbox: &MailboxId, slot: u32, blob: &[u8; 32]) -> [u8; 32] {
+    hash("lapwing/v1/blob-write", &(*mailbox, slot, *blob))
 }
 
 /// The hash on which the work of a write to an open box is done.

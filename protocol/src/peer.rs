@@ -8,7 +8,7 @@ use crate::client::{CheckedLock, check_claim, check_lock, check_proof};
 use crate::cose::Verified;
 use crate::id::{FederationId, MailboxId, NodeId, RecordId, RequestId};
 use crate::item::{self, CheckedItem, CheckedRequest, ItemBytes, ItemKey, ItemKind};
-use crate::mailbox::{Ack, ReadProof, ack_message};
+use crate::mailbox::{Ack, ReadProof, Written, ack_message};
 use crate::problem::Problem;
 use crate::queue::{Admission, Challenge, ChallengeOrder, Claim, LockOrder, MAX_CLAIM};
 use crate::time::{Hour, Time};
@@ -542,6 +542,8 @@ wire_enum! {
         2 => Trust(Bytes<MAX_GOSSIP_TRUST>),
         /// A larger trust record: its id, to be fetched from who said so.
         3 => TrustHave(RecordId),
+        /// That a blob of another size was written, on the topic of its shard.
+        4 => Written(Written),
     }
 }
 

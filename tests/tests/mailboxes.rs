@@ -7,6 +7,7 @@ use lapwing_protocol::cose::parse;
 use lapwing_protocol::item::ItemKind;
 use lapwing_protocol::mailbox::{MarkValue, Opening, Place, SlotClass};
 use lapwing_protocol::problem::Problem;
+use lapwing_protocol::size::SizeClass;
 use lapwing_store::MemoryStore;
 use lapwing_tests::sim::{Ask, OwnMailbox, World, each_seed, read_call};
 
@@ -33,6 +34,25 @@ fn one_node_is_its_own_quorum() {
     w.crash(0);
     w.restart(0);
     assert_eq!(w.call(0, &own.write(0, 1)), Err(Problem::Deleted));
+}
+
+#[test]
+fn who_waits_at_any_node_is_told_of_blobs_of_every_size() {
+    each_seed(2, |seed| {
+        let mut w = World::new(seed, 6);
+        w.net.gossip_loss = 0;
+        for size in SizeClass::ALL {
+            let own = w.sized_mailbox(*size, SlotClass::Sixteen);
+            w.open_mailbox(0, &own).unwrap();
+            for slot in 0..2 {
+                w.woken.clear();
+                w.call(1, &own.write(slot, 7)).unwrap();
+                w.run(3_000);
+                let told = (0..6).filter(|n| w.woken.contains(&(*n, own.mailbox.id())));
+                assert_eq!(told.count(), 6, "{size:?}");
+            }
+        }
+    });
 }
 
 /// What a writer knows after the chaos.

@@ -181,7 +181,9 @@ impl<R: Reader> Core<R> {
             Input::Client { tag, call } => self.client(tag, call, rng),
             Input::Peer { tag, from, call } => self.serve(ReplyTo::Peer(tag), from, call, rng),
             Input::Reply { tag, from, reply } => self.replied(tag, from, reply, rng),
-            Input::Gossip { from, item } => self.gossiped(from, &item),
+            Input::Gossip { item, .. } => self.gossiped(&item),
+            // Who reads asks W holders: whatever is here or not, somebody has it.
+            Input::Written(mailbox) => self.emit(Effect::Changed(mailbox)),
             Input::TrustHave { from, id } => self.trust_announced(from, id),
             Input::Trust { from, first, rest } => self.trust_checked(from, first, rest),
             Input::Durable(id) => self.durable(id),

@@ -1,7 +1,7 @@
 //! What the core is told. Everything in it was checked by a worker; the core verifies no signature.
 
 use lapwing_protocol::client::CheckedCall;
-use lapwing_protocol::id::{NodeId, RecordId};
+use lapwing_protocol::id::{MailboxId, NodeId, RecordId};
 use lapwing_protocol::item::CheckedItem;
 use lapwing_protocol::peer::{CheckedPeerCall, CheckedReply};
 use lapwing_protocol::problem::Problem;
@@ -67,6 +67,8 @@ pub enum Input {
         /// The item.
         item: CheckedItem,
     },
+    /// It came by gossip that something was written to a mailbox.
+    Written(MailboxId),
     /// Somebody has a trust record that is too large to gossip.
     TrustHave {
         /// Who.

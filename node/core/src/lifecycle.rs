@@ -5,7 +5,6 @@ use lapwing_protocol::client::Answer;
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::cose::parse;
 use lapwing_protocol::hash::record_hash;
-use lapwing_protocol::id::NodeId;
 use lapwing_protocol::item::{self, CheckedItem, Item, ItemBytes, ItemKind, MAX_ITEM};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::queue::{Admission, QueueEntry};
@@ -278,18 +277,16 @@ impl<R: Reader> Core<R> {
     }
 
     /// An item came by gossip: a holder that missed the push takes it; who waits for it is woken.
-    pub(crate) fn gossiped(&mut self, from: NodeId, item: &CheckedItem) {
-        let placement = item.placement();
-        if self.serves(&placement) {
-            // What cannot be taken now comes by comparison, or was not to come.
-            let _ = self.accept(item, How::Fresh);
-            let _ = from;
-        } else {
-            match item.item() {
-                Item::Blob(blob) => self.emit(Effect::Changed(blob.mailbox())),
-                Item::Mark(state) => self.emit(Effect::Changed(state.mark.id())),
-                _ => {}
-            }
+    pub(crate) fn gossiped(&mut self, item: &CheckedItem) {
+        // A holder says so when it has stored it. What it cannot take now comes by comparison, or was not
+        // to come; others may have it, and whoever reads asks them too.
+        if self.serves(&item.placement()) && self.accept(item, How::Fresh).is_ok() {
+            return;
+        }
+        match item.item() {
+            Item::Blob(blob) => self.emit(Effect::Changed(blob.mailbox())),
+            Item::Mark(state) => self.emit(Effect::Changed(state.mark.id())),
+            _ => {}
         }
     }
 

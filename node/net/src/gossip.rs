@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use lapwing_core::Topic;
 use lapwing_protocol::codec::from_bytes;
 use lapwing_protocol::hash::record_hash;
-use lapwing_protocol::id::{FederationId, NodeId, RecordId};
+use lapwing_protocol::id::{FederationId, MailboxId, NodeId, RecordId};
 use lapwing_protocol::item::{self, CheckedItem, Item, ItemBytes};
+use lapwing_protocol::mailbox::Written;
 use lapwing_protocol::peer::{Gossip, MAX_GOSSIP};
 use lapwing_protocol::problem::Problem;
 use lapwing_protocol::time::{Hour, Time};
@@ -86,6 +87,8 @@ impl Topics {
 pub(crate) enum Heard {
     /// An item.
     Item(Box<CheckedItem>),
+    /// Something was written to a mailbox.
+    Written(MailboxId),
     /// A trust record.
     Trust(Box<CheckedTrust>),
     /// The sender has a trust record that this node has not, or cannot check yet.
@@ -110,6 +113,9 @@ pub(crate) fn judge(topic: Topic, data: &[u8], view: &TrustView, now: Time) -> V
     };
     match (topic, message) {
         (Topic::Shard(shard), Gossip::Item(bytes)) => judge_item(shard, &bytes, view, now),
+        (Topic::Shard(shard), Gossip::Written(written)) => {
+            judge_written(shard, &written, view, now)
+        }
         (Topic::Trust, Gossip::Trust(bytes)) => judge_trust(&bytes, view, now),
         (Topic::Trust, Gossip::TrustHave(id)) => match view.record(&id) {
             Some(_) => Verdict::Ignore(None),
@@ -142,6 +148,24 @@ fn judge_item(shard: u16, bytes: &ItemBytes, view: &TrustView, now: Time) -> Ver
         return Verdict::Ignore(None);
     }
     Verdict::Accept(Heard::Item(Box::new(item)))
+}
+
+fn judge_written(shard: u16, written: &Written, view: &TrustView, now: Time) -> Verdict {
+    let Some(params) = view.params() else {
+        return Verdict::Ignore(None);
+    };
+    if written.mailbox.expires() <= now {
+        return Verdict::Ignore(None);
+    }
+    match item::check_written(written) {
+        Ok(id) if shard_of(id.as_bytes(), params.shards) == shard => {
+            Verdict::Accept(Heard::Written(id))
+        }
+        Err(problem) if wrong_for_all(problem) => {
+            Verdict::Reject("a gossiped write that fails its check")
+        }
+        _ => Verdict::Ignore(None),
+    }
 }
 
 fn judge_trust(bytes: &[u8], view: &TrustView, now: Time) -> Verdict {
@@ -245,6 +269,16 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use lapwing_protocol::bounded::Bytes;
+    use lapwing_protocol::codec::to_bytes;
+    use lapwing_protocol::key::SigningKey;
+    use lapwing_protocol::mailbox::{
+        BlobWrite, Life, Mailbox, SlotClass, WriteAuth, Writers, write_message,
+    };
+    use lapwing_protocol::size::SizeClass;
+    use lapwing_protocol::testing::{Fixture, START, list};
+    use lapwing_protocol::time::Seconds;
+
     use super::*;
 
     #[test]
@@ -278,6 +312,69 @@ mod tests {
         assert!(!complete(&with(15)));
         assert!(!complete(&[Topic::Trust, Topic::Shard(3)]));
         assert!(!complete(&(0..16).map(Topic::Shard).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn what_is_told_of_a_write_is_checked_like_the_write() {
+        let fixture = Fixture::new(1, 1);
+        let view = fixture.view();
+        let key = SigningKey::from_seed(&[1; 32]);
+        let mailbox = Mailbox {
+            read: key.verifying_key(),
+            writers: Writers::Keys(list(vec![key.verifying_key()])),
+            size: SizeClass::Medium,
+            slots: SlotClass::Sixteen,
+            life: Life::Days14,
+            day: START.day(),
+            nonce: [1; 16],
+        };
+        let id = mailbox.id();
+        let blob = vec![7; SizeClass::Medium.bytes()];
+        let write = BlobWrite {
+            auth: WriteAuth::Key(key.sign(&write_message(&id, 3, &blob))),
+            mailbox,
+            slot: 3,
+            blob: Bytes::try_from(blob).unwrap(),
+        };
+        let good = Written::from(&write);
+        let shard = shard_of(id.as_bytes(), view.params().unwrap().shards);
+        let judged = |topic, written: &Written, now| {
+            let data = to_bytes(&Gossip::Written(written.clone()));
+            judge(topic, &data, &view, now)
+        };
+        let here = Topic::Shard(shard);
+        let verdict = judged(here, &good, START);
+        assert!(matches!(verdict, Verdict::Accept(Heard::Written(of)) if of == id));
+        for wrong in [
+            Written {
+                blob: [0; 32],
+                ..good.clone()
+            },
+            Written {
+                slot: 4,
+                ..good.clone()
+            },
+            Written {
+                slot: 16,
+                ..good.clone()
+            },
+        ] {
+            assert!(matches!(judged(here, &wrong, START), Verdict::Reject(_)));
+        }
+        let verdict = judged(Topic::Trust, &good, START);
+        assert!(matches!(verdict, Verdict::Reject(_)));
+        let verdict = judged(Topic::Shard(shard ^ 1), &good, START);
+        assert!(matches!(verdict, Verdict::Ignore(None)));
+        let verdict = judged(here, &good, START.plus(Seconds::days(30)));
+        assert!(matches!(verdict, Verdict::Ignore(None)));
+        let stranger = Written {
+            auth: WriteAuth::Work(1),
+            ..good
+        };
+        assert!(matches!(
+            judged(here, &stranger, START),
+            Verdict::Ignore(None)
+        ));
     }
 
     #[test]

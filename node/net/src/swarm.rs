@@ -296,6 +296,7 @@ impl Net {
     pub(crate) fn hear(&self, from: NodeId, heard: Heard) {
         self.tell(match heard {
             Heard::Item(item) => Input::Gossip { from, item: *item },
+            Heard::Written(mailbox) => Input::Written(mailbox),
             Heard::Have(id) => Input::TrustHave { from, id },
             Heard::Trust(checked) => Input::Trust {
                 from: Some(from),

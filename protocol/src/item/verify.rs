@@ -13,8 +13,8 @@ use crate::federation::Params;
 use crate::hash::work_bits;
 use crate::id::{MailboxId, NodeId, RegionId};
 use crate::mailbox::{
-    BlobWrite, Deletion, MAX_BLOB_WRITE, MarkState, Opening, Spend, TicketAuth, WriteAuth, Writers,
-    ticket_slot, write_message, write_work,
+    BlobWrite, Deletion, MAX_BLOB_WRITE, Mailbox, MarkState, Opening, Spend, TicketAuth, WriteAuth,
+    Writers, Written, ticket_slot, write_message, write_work, written_message,
 };
 use crate::problem::Problem;
 use crate::queue::{Admission, LockGrant, QueueEntry, Release, Relist, Request, TicketGrant};
@@ -221,28 +221,57 @@ pub fn check_blob_write(write: BlobWrite, trust: &TrustView) -> Result<CheckedBl
     }
     let id = write.mailbox.id();
     let ticket = match (&write.mailbox.writers, &write.auth) {
-        (Writers::Keys(keys), WriteAuth::Key(signature)) => {
-            let index = (write.slot as usize)
-                .checked_rem(keys.len())
-                .ok_or(Problem::WrongSlot)?;
-            let key = keys.get(index).ok_or(Problem::WrongSlot)?;
-            key.verify(&write_message(&id, write.slot, &write.blob), signature)
-                .map_err(|_| Problem::BadSignature)?;
-            None
-        }
         (Writers::Tickets, WriteAuth::Ticket(auth)) => {
             Some(check_ticket_auth(&write, &id, auth, trust)?)
         }
-        (Writers::Work(bits), WriteAuth::Work(nonce)) => {
-            let work = write_work(&write_message(&id, write.slot, &write.blob), *nonce);
-            if work_bits(&work) < u32::from(*bits) {
-                return Err(Problem::WorkMissing);
-            }
+        _ => {
+            let message = write_message(&id, write.slot, &write.blob);
+            check_right(&write.mailbox, write.slot, &write.auth, &message)?;
             None
         }
-        _ => return Err(Problem::WrongSigner),
     };
     Ok(CheckedBlob { write, id, ticket })
+}
+
+/// Checks the right to write to a mailbox that has keys or wants work.
+fn check_right(
+    mailbox: &Mailbox,
+    slot: u32,
+    auth: &WriteAuth,
+    message: &[u8; 32],
+) -> Result<(), Problem> {
+    match (&mailbox.writers, auth) {
+        (Writers::Keys(keys), WriteAuth::Key(signature)) => {
+            let index = (slot as usize)
+                .checked_rem(keys.len())
+                .ok_or(Problem::WrongSlot)?;
+            let key = keys.get(index).ok_or(Problem::WrongSlot)?;
+            key.verify(message, signature)
+                .map_err(|_| Problem::BadSignature)
+        }
+        (Writers::Work(bits), WriteAuth::Work(nonce)) => {
+            if work_bits(&write_work(message, *nonce)) < u32::from(*bits) {
+                return Err(Problem::WorkMissing);
+            }
+            Ok(())
+        }
+        _ => Err(Problem::WrongSigner),
+    }
+}
+
+/// Checks what is told of a write: slot, and the right to write there. Gives the mailbox.
+///
+/// # Errors
+/// The [`Problem`] of the first check that fails; [`Problem::WrongSigner`] also for an inbox, whose
+/// blobs are told whole.
+pub fn check_written(written: &Written) -> Result<MailboxId, Problem> {
+    if !written.mailbox.slots.contains(written.slot) {
+        return Err(Problem::WrongSlot);
+    }
+    let id = written.mailbox.id();
+    let message = written_message(&id, written.slot, &written.blob);
+    check_right(&written.mailbox, written.slot, &written.auth, &message)?;
+    Ok(id)
 }
 
 fn check_ticket_auth(

@@ -240,11 +240,16 @@ impl World {
 
     /// A new mailbox of small blobs with one writer; not opened yet.
     pub fn mailbox(&mut self, slots: SlotClass) -> OwnMailbox {
+        self.sized_mailbox(SizeClass::Small, slots)
+    }
+
+    /// A new mailbox with one writer; not opened yet.
+    pub fn sized_mailbox(&mut self, size: SizeClass, slots: SlotClass) -> OwnMailbox {
         let (reading, writing) = (self.key(), self.key());
         let mailbox = Mailbox {
             read: reading.verifying_key(),
             writers: Writers::Keys(list(vec![writing.verifying_key()])),
-            size: SizeClass::Small,
+            size,
             slots,
             life: Life::Days14,
             day: self.now().day(),

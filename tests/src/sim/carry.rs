@@ -212,6 +212,10 @@ impl World {
                     },
                 );
             }
+            Gossip::Written(written) => {
+                let mailbox = item::check_written(&written).expect("a core tells of good writes");
+                self.input(to, Input::Written(mailbox));
+            }
             Gossip::TrustHave(id) => self.input(to, Input::TrustHave { from: peer, id }),
         }
     }
@@ -271,7 +275,9 @@ impl World {
                         live.view = view;
                     }
                 }
-                Effect::Changed(_) => {}
+                Effect::Changed(mailbox) => {
+                    self.woken.insert((node, mailbox));
+                }
                 Effect::Fault {
                     peer,
                     severity,

@@ -211,26 +211,20 @@ impl<R: Reader> Core<R> {
     /// Tells who waits, here and at other nodes.
     fn announce(&mut self, put: &Put) {
         let item = &put.item;
-        let (id, small) = match item.item() {
-            Item::Blob(blob) => {
-                let mailbox = &blob.write().mailbox;
-                (blob.mailbox(), mailbox.size == SizeClass::Small)
+        let (id, message) = match item.item() {
+            Item::Blob(blob) if blob.write().mailbox.size == SizeClass::Small => {
+                (blob.mailbox(), Gossip::Item(item.to_wire()))
             }
-            Item::Mark(state) => (state.mark.id(), true),
+            Item::Blob(blob) => (blob.mailbox(), Gossip::Written(blob.write().into())),
+            Item::Mark(state) => (state.mark.id(), Gossip::Item(item.to_wire())),
             _ => return,
         };
         // A holder says so when it has stored it.
         if !self.serves(id.as_bytes()) || put.unopened.contains(&self.me.id()) {
             self.emit(Effect::Changed(id));
         }
-        if !small {
-            return;
-        }
         let shards = self.view.params().map_or(1, |p| p.shards);
         let topic = Topic::Shard(shard_of(id.as_bytes(), shards));
-        self.emit(Effect::Publish {
-            topic,
-            message: Gossip::Item(item.to_wire()),
-        });
+        self.emit(Effect::Publish { topic, message });
     }
 }
