@@ -264,6 +264,11 @@ impl Mediator {
 
     fn fail(&mut self, task: &Task, failure: Failure, now: Time, rng: &mut dyn CryptoRng) {
         if let Task::Inbox(id) = task {
+            if failure == Failure::Refused(Problem::NotOpened) {
+                // Nobody has written to it yet: its watch tells when somebody does.
+                self.reads.end(*id, None, now, self.pace.read);
+                return;
+            }
             self.reads.touch(*id);
         }
         match (task, failure) {

@@ -218,6 +218,11 @@ impl Provider {
 
     fn fail(&mut self, task: &Task, failure: Failure, now: Time, rng: &mut dyn CryptoRng) {
         if let Some((mailbox, _)) = self.mailbox_of(task) {
+            if failure == Failure::Refused(Problem::NotOpened) {
+                // Nobody has written to it yet: its watch tells when somebody does.
+                self.reads.end(mailbox.id(), None, now, self.pace.read);
+                return;
+            }
             self.reads.touch(mailbox.id());
         }
         match (task, failure) {
