@@ -24,6 +24,9 @@ use crate::ledger::Witness;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one upload may take, tries included.
 const UPLOAD: Duration = Duration::from_secs(60);
+/// How long two offers may be missing before a person is listed again: what one provider had left may be
+/// taken by others, and then nothing new comes by itself while the other's offer is open.
+const RELIST: Duration = Duration::from_secs(5);
 /// How long two bookings of one token may take until both are answered.
 const ANSWERED: Duration = Duration::from_secs(60);
 
@@ -193,6 +196,7 @@ fn two_choices(user: &User) -> Option<(Choice, Choice)> {
 pub(super) async fn accepts_twice(person: &mut Person) -> anyhow::Result<()> {
     let stage = person.stage().clone();
     person.handle.with(|u, _, _| u.set_automatic(false)).await?;
+    let mut since = Instant::now();
     let (state, view, one, two) = loop {
         person.look().await?;
         let found = person
@@ -202,7 +206,20 @@ pub(super) async fn accepts_twice(person: &mut Person) -> anyhow::Result<()> {
         if let Some(found) = found {
             break found;
         }
-        person.handle.with(|u, _, _| u.refresh_marks()).await?;
+        let again = since.elapsed() > RELIST;
+        if again {
+            since = Instant::now();
+        }
+        let ask = move |user: &mut User, now: Time, _: &mut ChaCha20Rng| {
+            user.refresh_marks();
+            // Refused while nothing was offered, or an earlier wish is on its way.
+            again && user.relist(now).is_ok()
+        };
+        if person.handle.with(ask).await? {
+            person
+                .tell_where("is listed again, to have two offers")
+                .await?;
+        }
         person.next().await.context("two offers")?;
     };
     stage.keep(person.group, state.clone()).await;

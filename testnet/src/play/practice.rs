@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use lapwing_client::driver::{Handle, Stopped};
@@ -13,6 +14,7 @@ use lapwing_protocol::role::provider::{OfferPolicy, Provider, ProviderEvent};
 use lapwing_protocol::time::{Seconds, Time};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use super::stage::Stage;
 use super::wait::{PATIENCE, learns, wait};
@@ -22,6 +24,10 @@ use crate::tally::Tally;
 
 /// How long an appointment takes.
 const MINUTES: u16 = 15;
+
+/// How long after an offer the provider's state is kept: well within the time for which a deal is known
+/// that its user declined. ([`Stage::keep`] is for those that end at once.)
+const KEEP: Duration = Duration::from_secs(3);
 
 /// A provider whose role runs.
 #[derive(Debug)]
@@ -220,14 +226,26 @@ async fn follow(
     doomed: bool,
     (who, at): (&str, &str),
 ) {
-    while let Ok(event) = handle.event().await {
+    // When its state is to be kept: what comes of an offer may end it, with its keys.
+    let mut keep: Option<Instant> = None;
+    loop {
+        let event = tokio::select! {
+            event = handle.event() => match event {
+                Ok(event) => event,
+                Err(_) => return,
+            },
+            () = sleep_until(keep.unwrap_or_else(Instant::now)), if keep.is_some() => {
+                keep = None;
+                if let Ok(state) = handle.with(|p, _, _| p.save()).await {
+                    let mut kept = stage.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.providers.push(state);
+                }
+                continue;
+            }
+        };
         seen(&event, &stage.tally, doomed);
-        if let ProviderEvent::Claimed { offering: 1.., .. } = &event
-            && let Ok(state) = handle.with(|p, _, _| p.save()).await
-        {
-            // What comes of these offers may end them, with their keys.
-            let mut kept = stage.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.providers.push(state);
+        if let ProviderEvent::OfferSent { .. } = &event {
+            keep.get_or_insert_with(|| Instant::now() + KEEP);
         }
         match &event {
             ProviderEvent::Claimed {
