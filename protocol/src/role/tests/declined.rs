@@ -248,7 +248,7 @@ fn what_is_given_up_to_be_listed_again_is_declined() {
 
 #[test]
 fn who_was_left_with_nothing_is_offered_what_comes_later() {
-    for restart in [false, true] {
+    for (restart, cancelled) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut w = World::new(606, restart, false);
         w.provider.set_policy(OfferPolicy {
             per_slot: 2,
@@ -263,11 +263,18 @@ fn who_was_left_with_nothing_is_offered_what_comes_later() {
         w.book(bert, 0).expect("booked");
         w.go(4);
         assert_eq!(w.status(bert), CONFIRMED);
-        // Nothing is declined, since nothing is held; the former offer is in nobody's way all the same.
+        // The former offer is in nobody's way, also when its slot is free again.
         w.users[ada].refresh_marks();
         w.go(4);
-        assert_eq!((offered(&w, ada), declined(&w)), (0, 0));
-        w.slots(3);
+        assert_eq!((offered(&w, ada), declined(&w)), (0, 1));
+        if cancelled {
+            w.users[bert]
+                .cancel(false, &mut w.paper.rng)
+                .expect("cancelled");
+            w.go(4);
+        } else {
+            w.slots(3);
+        }
         w.go(6);
         assert_eq!(offered(&w, ada), 1);
         w.book(ada, 0).expect("booked");

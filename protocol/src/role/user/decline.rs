@@ -44,8 +44,8 @@ impl Asked {
     }
 
     /// The channels on which something is open that is not taken, with the offers to name. What a
-    /// provider without a certificate offered is left to expire. Of what was given up that which holds
-    /// slots still: a provider that has none left may yet offer another one.
+    /// provider without a certificate offered is left to expire. Also what was given up when all of its
+    /// slots were taken: one of them may be free again, and the provider would wait for this user.
     fn to_decline(&self, now: Time) -> Vec<(TicketId, Vec<RecordId>)> {
         self.channels
             .iter()
@@ -57,7 +57,7 @@ impl Asked {
                     .filter(|(_, o)| o.offer.ticket == *ticket && now <= o.offer.expires)
                     .filter(|(_, o)| match o.gone {
                         Some(Gone::Declined | Gone::Withdrawn) => false,
-                        Some(Gone::GivenUp) => elsewhere || o.has_free(),
+                        Some(Gone::GivenUp) => true,
                         None | Some(Gone::Closed) => elsewhere,
                     })
                     .map(|(id, _)| *id)

@@ -88,11 +88,6 @@ impl KeptOffer {
         marked.is_some_and(|m| m.value == MarkValue::Taken)
             || self.turned.get(slot).copied().unwrap_or_default()
     }
-
-    /// Whether it holds a slot that is not known to be taken.
-    pub(super) fn has_free(&self) -> bool {
-        (0..self.offer.slots.len()).any(|slot| !self.taken(slot))
-    }
 }
 
 /// Stored as it was signed, and read anew: it is never a word off.
