@@ -106,6 +106,14 @@ impl Provider {
         None
     }
 
+    /// Whether a first offer can be written now: what was planned for it, or anything else, is free.
+    pub(super) fn can_offer(&self, ticket: &TicketId, deal: &Deal, now: Time) -> bool {
+        let free = |id: &SlotId| self.state.slots.get(id).is_some_and(|s| s.offerable(now));
+        deal.first.is_some()
+            || deal.planned.iter().any(free)
+            || !self.choices(ticket, None, false, now).is_empty()
+    }
+
     /// The write of the first offer: made once, then always the same bytes.
     pub(super) fn offer_call<R: CryptoRng + ?Sized>(
         &mut self,
@@ -129,6 +137,10 @@ impl Provider {
             } else {
                 slots
             };
+            if slots.is_empty() {
+                // The ticket is good for what becomes free until it lapses; another would not be had.
+                return None;
+            }
             let made = self.make_offer(ticket, &slots, now, rng);
             let deal = self.state.deals.get_mut(ticket)?;
             let write = made
@@ -139,12 +151,10 @@ impl Provider {
                     deal.offers.push(made);
                     deal.first = Some(write.into());
                 }
-                (made, _) => {
-                    // Its slots are gone, or its practice data is too long for a letter.
+                _ => {
+                    // Its practice data is too long for a letter.
                     self.state.deals.remove(ticket);
-                    if made.is_some() || !slots.is_empty() {
-                        self.events.push(ProviderEvent::Refused(Problem::TooLarge));
-                    }
+                    self.events.push(ProviderEvent::Refused(Problem::TooLarge));
                     return None;
                 }
             }
@@ -194,6 +204,14 @@ impl Provider {
         rng: &mut R,
     ) {
         self.desk.failed(&Task::Offer(*ticket), now, rng);
+        if matches!(
+            problem,
+            Problem::UnknownCertificate | Problem::StatusExpired
+        ) {
+            // By this provider's own view it is in force: that node's is behind.
+            self.events.push(ProviderEvent::ViewStale(problem));
+            return;
+        }
         if transient(problem) {
             return;
         }

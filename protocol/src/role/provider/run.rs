@@ -85,7 +85,7 @@ impl Provider {
                 }
                 continue;
             }
-            if !deal.sent && offering {
+            if !deal.sent && offering && self.can_offer(ticket, deal, now) {
                 wanted.push(now_wanted(Task::Offer(*ticket)));
             }
             if deal.listens(now) {

@@ -2,8 +2,9 @@
 
 use super::world::World;
 use crate::client::CallKind;
+use crate::problem::Problem;
 use crate::role::Role;
-use crate::role::provider::OfferPolicy;
+use crate::role::provider::{OfferPolicy, ProviderEvent};
 
 /// Two users who are claimed for two slots, of which one is gone when the claim is answered; gives how
 /// many offers each has.
@@ -61,4 +62,51 @@ fn a_ticket_that_lapsed_offers_nothing() {
     w.go(3);
     let now: Vec<usize> = w.users.iter().map(|u| u.offers().len()).collect();
     assert_eq!(now.iter().sum::<usize>(), offers.iter().sum::<usize>());
+}
+
+/// Goes on until the provider has claimed.
+fn claimed(w: &mut World) {
+    let told = |w: &World| {
+        let claimed = |e: &ProviderEvent| matches!(e, ProviderEvent::Claimed { offering: 1, .. });
+        w.to_provider.iter().any(claimed)
+    };
+    while !told(w) {
+        w.go(1);
+    }
+}
+
+#[test]
+fn an_offer_that_a_node_behind_refuses_is_made_when_it_knows_better() {
+    for problem in [Problem::UnknownCertificate, Problem::StatusExpired] {
+        let mut w = World::new(622, false, false);
+        w.slots(3);
+        w.paper.refuse.insert(CallKind::Write, problem);
+        let ada = w.user("Ada", None);
+        claimed(&mut w);
+        w.go(1);
+        assert!(w.users[ada].offers().is_empty());
+        assert!(w.to_provider.contains(&ProviderEvent::ViewStale(problem)));
+        w.paper.refuse.clear();
+        // Sooner than the ticket lapses.
+        w.go(2);
+        assert_eq!(w.users[ada].offers().len(), 1);
+    }
+}
+
+#[test]
+fn a_ticket_whose_slots_are_gone_is_good_for_those_that_come() {
+    let mut w = World::new(623, false, false);
+    w.slots(1);
+    let slot = w.provider.slots()[0].id;
+    w.paper.refuse.insert(CallKind::Open, Problem::Busy);
+    let ada = w.user("Ada", None);
+    claimed(&mut w);
+    w.provider.remove_slot(slot).expect("free");
+    w.paper.refuse.clear();
+    w.go(1);
+    assert!(w.users[ada].offers().is_empty());
+    // Sooner than the ticket lapses.
+    w.slots(3);
+    w.go(1);
+    assert_eq!(w.users[ada].offers().len(), 1);
 }
