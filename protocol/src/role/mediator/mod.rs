@@ -280,7 +280,7 @@ impl Mediator {
                 self.desk.failed(task, now, rng);
                 if stale(p) {
                     self.events.push(MediatorEvent::ViewStale(p));
-                } else if !transient(p) && p != Problem::NotOpened {
+                } else if !transient(p) {
                     self.events.push(MediatorEvent::Refused(p));
                 }
             }
